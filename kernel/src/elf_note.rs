@@ -1,0 +1,183 @@
+//! The ELF note by which our binaries know each other (`elf(5)`, "Notes").
+//!
+//! A plugin calls an IPAM plugin of ours as a library only if the file that `CNI_PATH` leads to
+//! is ours and of the same build: anything else of that name, a wrapper script or another
+//! project's binary, must be executed. Every binary that links this crate carries the note.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// The note's owner, NUL-terminated and padded to four bytes.
+const OWNER: &[u8; 8] = b"cbr0\0\0\0\0";
+const OWNER_LENGTH: u32 = 5;
+/// The note's type, by which an owner tells its notes apart.
+const BUILD_VERSION: u32 = 1;
+/// The note's content: the version, padded to this length.
+const CONTENT: usize = 32;
+/// Where the tables of a program of ours lie: well within the first page.
+const HEAD: usize = 4096;
+/// `PT_NOTE`: the segment type that holds notes.
+const PT_NOTE: u32 = 4;
+
+const fn content() -> [u8; CONTENT] {
+    let version = env!("CARGO_PKG_VERSION").as_bytes();
+    let mut content = [0; CONTENT];
+    let mut at = 0;
+    while at < version.len() {
+        content[at] = version[at];
+        at += 1;
+    }
+    content
+}
+
+/// `Elf64_Nhdr`, the owner and the content, as they lie in the file.
+#[repr(C, align(4))]
+struct Note {
+    owner_length: u32,
+    content_length: u32,
+    kind: u32,
+    owner: [u8; 8],
+    content: [u8; CONTENT],
+}
+
+const fn note() -> Note {
+    Note {
+        owner_length: OWNER_LENGTH,
+        content_length: CONTENT as u32,
+        kind: BUILD_VERSION,
+        owner: *OWNER,
+        content: content(),
+    }
+}
+
+// The attribute counts as unsafe because a section's name gives it a meaning to the linker; a
+// section of notes is only read.
+#[allow(unsafe_code)]
+mod carried {
+    #[used]
+    #[unsafe(link_section = ".note.cbr0")]
+    static NOTE: super::Note = super::note();
+}
+
+/// Whether the file is a binary of ours, of the version that asks.
+///
+/// # Errors
+/// The file cannot be opened or read. A file that is no ELF program is no error: it is not ours.
+pub fn is_ours(path: &Path) -> io::Result<bool> {
+    let file = File::open(path)?;
+    let mut head = vec![0; HEAD];
+    let read = file.read_at(&mut head, 0)?;
+    head.truncate(read);
+    for (offset, length) in note_segments(&head) {
+        let mut segment = vec![0; length];
+        // A segment cut short has no note of ours at its end.
+        let read = file.read_at(&mut segment, offset)?;
+        if holds_our_note(&segment[..read]) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Offset and length of each note segment of a 64-bit ELF file in this machine's byte order.
+fn note_segments(head: &[u8]) -> Vec<(u64, usize)> {
+    const IDENT: [u8; 6] = [
+        0x7f,
+        b'E',
+        b'L',
+        b'F',
+        2,
+        if cfg!(target_endian = "little") { 1 } else { 2 },
+    ];
+    if !head.starts_with(&IDENT) {
+        return Vec::new();
+    }
+    let segments = || {
+        let table = usize::try_from(number_u64(head, 0x20)?).ok()?;
+        let size = usize::from(number_u16(head, 0x36)?);
+        let count = usize::from(number_u16(head, 0x38)?);
+        let entries = head.get(table..)?.chunks_exact(size.max(1)).take(count);
+        let note = |entry: &&[u8]| number_u32(entry, 0) == Some(PT_NOTE);
+        let place = |entry: &[u8]| Some((number_u64(entry, 0x08)?, number_u64(entry, 0x20)?));
+        Some(
+            entries
+                .filter(note)
+                .filter_map(place)
+                .map(|(offset, length)| (offset, length.min(HEAD as u64) as usize))
+                .collect(),
+        )
+    };
+    segments().unwrap_or_default()
+}
+
+fn holds_our_note(mut notes: &[u8]) -> bool {
+    let content = content();
+    while let (Some(owner), Some(length), Some(kind)) = (
+        number_u32(notes, 0),
+        number_u32(notes, 4),
+        number_u32(notes, 8),
+    ) {
+        let content_at = 12 + (owner as usize).next_multiple_of(4);
+        let end = content_at.saturating_add(length as usize);
+        let is_owner = owner == OWNER_LENGTH && notes.get(12..20) == Some(OWNER);
+        if is_owner && kind == BUILD_VERSION && notes.get(content_at..end) == Some(&content) {
+            return true;
+        }
+        notes = notes.get(end.next_multiple_of(4)..).unwrap_or_default();
+    }
+    false
+}
+
+fn number_u16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn number_u32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn number_u64(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binary_with_the_note_is_ours() {
+        assert!(is_ours(&std::env::current_exe().unwrap()).unwrap());
+    }
+
+    #[test]
+    fn other_programs_and_scripts_are_not() {
+        assert!(!is_ours(Path::new("/bin/sh")).unwrap());
+        assert!(!is_ours(Path::new("/etc/passwd")).unwrap());
+        assert!(!is_ours(Path::new("/dev/null")).unwrap());
+        assert!(is_ours(Path::new("/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn another_version_is_not_ours() {
+        let mut bytes = Vec::new();
+        for number in [OWNER_LENGTH, CONTENT as u32, BUILD_VERSION] {
+            bytes.extend_from_slice(&number.to_ne_bytes());
+        }
+        bytes.extend_from_slice(OWNER);
+        bytes.extend_from_slice(&content());
+        assert!(holds_our_note(&bytes));
+        bytes[20] = b'9';
+        assert!(!holds_our_note(&bytes));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_makes_it_panic(bytes: Vec<u8>) {
+            let _ = holds_our_note(&bytes);
+            let _ = note_segments(&[&[0x7f, b'E', b'L', b'F', 2, 1], &bytes[..]].concat());
+        }
+    }
+}

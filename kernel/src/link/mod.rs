@@ -1,0 +1,154 @@
+//! Links: bridges, veth pairs, and their state (`rtnetlink(7)`, `ip-link(8)`).
+
+mod bridge;
+mod events;
+mod get;
+mod set;
+mod veth;
+
+pub use bridge::{Bridge, set_hairpin};
+pub use events::{LinkEvents, WaitError};
+pub use set::{delete, set_alias, set_mac, set_promiscuous, set_up};
+pub use veth::{Veth, VethPeer};
+
+use nix::libc;
+
+use crate::MacAddress;
+use crate::netlink::{Attributes, Reply};
+
+/// `struct ifinfomsg`.
+const HEADER: usize = 16;
+const RTM_NEWLINK: u16 = libc::RTM_NEWLINK;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_STATE: u16 = 1;
+const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BR_STP_STATE: u16 = 5;
+
+/// `RFC 2863` operational state "up": frames pass.
+const OPERSTATE_UP: u8 = 6;
+/// `BR_STATE_FORWARDING` of `linux/if_bridge.h`.
+const PORT_FORWARDING: u8 = 3;
+
+/// A link as the kernel describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// The interface index, unique in its namespace.
+    pub index: u32,
+    /// The name, such as `eth0`.
+    pub name: String,
+    /// The alias (`ip link set … alias`); empty if it has none.
+    pub alias: String,
+    /// The kind, such as `bridge` or `veth`; empty for hardware and loopback.
+    pub kind: String,
+    /// The hardware address, if it has one of six bytes.
+    pub mac: Option<MacAddress>,
+    /// The largest packet in bytes, without the link header.
+    pub mtu: u32,
+    /// Interface flags (`IFF_*`).
+    pub flags: u32,
+    /// Operational state of RFC 2863 (`IF_OPER_*`).
+    pub operstate: u8,
+    /// The index of the bridge or other device that this link is a port of.
+    pub master: Option<u32>,
+    /// For a veth: the index of its other end, in that end's namespace.
+    pub peer: Option<u32>,
+    /// For a port of a bridge: its state there.
+    pub port: Option<BridgePort>,
+    /// For a bridge: whether the spanning tree protocol runs.
+    pub spanning_tree: bool,
+}
+
+/// A link's state as a port of a bridge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BridgePort {
+    /// `BR_STATE_*`: 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking.
+    pub state: u8,
+    /// Whether frames may leave by the port they came in by.
+    pub hairpin: bool,
+}
+
+impl Link {
+    /// Whether the link is administratively up.
+    pub fn is_up(&self) -> bool {
+        self.flags & libc::IFF_UP as u32 != 0
+    }
+
+    /// Whether the link hears frames for any address (`ip link set … promisc on`).
+    pub fn is_promiscuous(&self) -> bool {
+        self.flags & libc::IFF_PROMISC as u32 != 0
+    }
+
+    /// Whether frames pass at the link itself.
+    pub fn is_running(&self) -> bool {
+        self.operstate == OPERSTATE_UP
+    }
+
+    /// Whether the bridge passes frames through this port.
+    pub fn is_forwarding(&self) -> bool {
+        self.is_running() && self.port.is_some_and(|port| port.state == PORT_FORWARDING)
+    }
+
+    fn parse(reply: &Reply) -> Self {
+        let mut link = Link {
+            index: reply.u32_at(4),
+            flags: reply.u32_at(8),
+            ..Link::default()
+        };
+        for attribute in reply.attributes(HEADER) {
+            match attribute.kind {
+                libc::IFLA_IFNAME => link.name = attribute.text(),
+                libc::IFLA_IFALIAS => link.alias = attribute.text(),
+                libc::IFLA_ADDRESS => link.mac = MacAddress::from_bytes(attribute.value),
+                libc::IFLA_MTU => link.mtu = attribute.u32().unwrap_or(0),
+                libc::IFLA_OPERSTATE => link.operstate = attribute.u8().unwrap_or(0),
+                libc::IFLA_MASTER => link.master = attribute.u32(),
+                libc::IFLA_LINK => link.peer = attribute.u32(),
+                libc::IFLA_LINKINFO => link.parse_info(&attribute.nested()),
+                _ => {}
+            }
+        }
+        link
+    }
+
+    fn parse_info(&mut self, info: &Attributes<'_>) {
+        let byte =
+            |data: &Attributes<'_>, kind| data.get(kind).and_then(|value| value.u8()).unwrap_or(0);
+        self.kind = info
+            .get(libc::IFLA_INFO_KIND)
+            .map(|kind| kind.text())
+            .unwrap_or_default();
+        if let Some(data) = info
+            .get(libc::IFLA_INFO_DATA)
+            .filter(|_| self.kind == "bridge")
+        {
+            let state = data
+                .nested()
+                .get(IFLA_BR_STP_STATE)
+                .and_then(|state| state.u32());
+            self.spanning_tree = state.is_some_and(|state| state != 0);
+        }
+        let slave = info.get(libc::IFLA_INFO_SLAVE_KIND).map(|kind| kind.text());
+        if let Some(data) = info
+            .get(IFLA_INFO_SLAVE_DATA)
+            .filter(|_| slave.as_deref() == Some("bridge"))
+        {
+            let data = data.nested();
+            self.port = Some(BridgePort {
+                state: byte(&data, IFLA_BRPORT_STATE),
+                hairpin: byte(&data, IFLA_BRPORT_MODE) != 0,
+            });
+        }
+    }
+}
+
+/// `struct ifinfomsg`: which link, and which flags to change to what.
+fn header(index: u32, flags: i32, change: i32) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    header[8..12].copy_from_slice(&flags.to_ne_bytes());
+    header[12..16].copy_from_slice(&change.to_ne_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests;

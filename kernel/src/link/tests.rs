@@ -1,0 +1,230 @@
+//! Links on the real kernel, in throw-away namespaces.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::*;
+use crate::{NetNs, Rtnl};
+
+const BRIDGE: Bridge<'static> = Bridge {
+    name: "cbr0",
+    mac: MacAddress([0x0a, 0x58, 10, 0, 1, 1]),
+    mtu: None,
+};
+
+struct Lab {
+    host: NetNs,
+    pod: NetNs,
+    rtnl: Rtnl,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let host = NetNs::create().unwrap();
+        let rtnl = Rtnl::open_in(&host).unwrap();
+        Lab {
+            host,
+            pod: NetNs::create().unwrap(),
+            rtnl,
+        }
+    }
+
+    fn bridge(&mut self) -> Link {
+        self.rtnl.request(&BRIDGE.create()).unwrap();
+        self.rtnl.link_by_name("cbr0").unwrap().unwrap()
+    }
+
+    fn veth(&mut self, bridge: &Link) -> Link {
+        let veth = Veth {
+            name: "vethtest",
+            mac: MacAddress([0x0a, 1, 2, 3, 4, 5]),
+            master: Some(bridge.index),
+            mtu: Some(1400),
+            peer: VethPeer {
+                namespace: &self.pod,
+                name: "eth0",
+                mac: Some(MacAddress([0x0a, 0x58, 10, 0, 1, 2])),
+            },
+        };
+        self.rtnl.request(&veth.create()).unwrap();
+        self.rtnl.link_by_name("vethtest").unwrap().unwrap()
+    }
+}
+
+#[test]
+fn a_bridge_keeps_the_mac_it_was_made_with() {
+    let mut lab = Lab::new();
+    let bridge = lab.bridge();
+    assert_eq!(
+        (bridge.kind.as_str(), bridge.mac, bridge.is_up()),
+        ("bridge", Some(BRIDGE.mac), true)
+    );
+    lab.veth(&bridge);
+    assert_eq!(
+        lab.rtnl.link_by_index(bridge.index).unwrap().unwrap().mac,
+        Some(BRIDGE.mac)
+    );
+    assert!(
+        lab.rtnl
+            .request(&BRIDGE.create())
+            .unwrap_err()
+            .is(Errno::EEXIST)
+    );
+}
+
+#[test]
+fn a_veth_is_made_across_namespaces_in_one_request() {
+    let mut lab = Lab::new();
+    let bridge = lab.bridge();
+    let host_end = lab.veth(&bridge);
+    assert_eq!(
+        (host_end.master, host_end.mtu, host_end.is_up()),
+        (Some(bridge.index), 1400, true)
+    );
+
+    let mut inside = Rtnl::open_in(&lab.pod).unwrap();
+    let pod_end = inside.link_by_name("eth0").unwrap().unwrap();
+    assert_eq!(
+        (pod_end.mtu, pod_end.mac),
+        (1400, Some(MacAddress([0x0a, 0x58, 10, 0, 1, 2])))
+    );
+    assert_eq!(host_end.peer, Some(pod_end.index));
+
+    lab.rtnl.request(&delete(host_end.index)).unwrap();
+    assert_eq!(lab.rtnl.link_by_name("vethtest").unwrap(), None);
+    assert_eq!(inside.link_by_name("eth0").unwrap(), None);
+    assert!(
+        lab.rtnl
+            .request(&delete(host_end.index))
+            .unwrap_err()
+            .is_absent()
+    );
+}
+
+#[test]
+fn a_port_forwards_once_both_ends_are_up() {
+    let mut lab = Lab::new();
+    let bridge = lab.bridge();
+    let host_end = lab.veth(&bridge);
+    let mut events = lab.host.run(LinkEvents::open).unwrap().unwrap();
+    let early = events
+        .wait(
+            &mut lab.rtnl,
+            host_end.index,
+            Duration::ZERO,
+            Link::is_forwarding,
+        )
+        .unwrap_err();
+    assert!(matches!(early, WaitError::TooLate { .. }), "{early}");
+
+    let mut inside = Rtnl::open_in(&lab.pod).unwrap();
+    let pod_end = inside.link_by_name("eth0").unwrap().unwrap();
+    inside.request(&set_up(pod_end.index)).unwrap();
+    events
+        .wait(
+            &mut lab.rtnl,
+            host_end.index,
+            Duration::from_secs(5),
+            Link::is_forwarding,
+        )
+        .unwrap();
+
+    lab.rtnl.request(&delete(host_end.index)).unwrap();
+    let gone = events
+        .wait(
+            &mut lab.rtnl,
+            host_end.index,
+            Duration::from_secs(5),
+            Link::is_forwarding,
+        )
+        .unwrap_err();
+    assert!(matches!(gone, WaitError::Gone(_)), "{gone}");
+}
+
+#[test]
+fn alias_hairpin_promiscuity_and_mac_are_set() {
+    let mut lab = Lab::new();
+    let bridge = lab.bridge();
+    let index = lab.veth(&bridge).index;
+    let mac = MacAddress([0x0a, 9, 9, 9, 9, 9]);
+    let changes = [
+        set_alias(index, "net/id/eth0"),
+        set_hairpin(index, true),
+        set_promiscuous(bridge.index, true),
+        set_mac(index, mac),
+    ];
+    lab.rtnl.request_all(&changes).unwrap();
+    let link = lab.rtnl.link_by_index(index).unwrap().unwrap();
+    assert_eq!(
+        (link.alias.as_str(), link.mac, link.port.unwrap().hairpin),
+        ("net/id/eth0", Some(mac), true)
+    );
+    assert!(
+        lab.rtnl
+            .link_by_index(bridge.index)
+            .unwrap()
+            .unwrap()
+            .is_promiscuous()
+    );
+
+    lab.rtnl
+        .request_all(&[
+            set_hairpin(index, false),
+            set_promiscuous(bridge.index, false),
+        ])
+        .unwrap();
+    assert!(
+        !lab.rtnl
+            .link_by_index(index)
+            .unwrap()
+            .unwrap()
+            .port
+            .unwrap()
+            .hairpin
+    );
+    assert!(
+        !lab.rtnl
+            .link_by_index(bridge.index)
+            .unwrap()
+            .unwrap()
+            .is_promiscuous()
+    );
+}
+
+#[test]
+fn links_are_listed_and_absent_names_are_none() {
+    let mut lab = Lab::new();
+    lab.bridge();
+    let mut names: Vec<_> = lab
+        .rtnl
+        .links()
+        .unwrap()
+        .into_iter()
+        .map(|link| link.name)
+        .collect();
+    names.sort();
+    assert!(
+        names.contains(&"lo".to_owned()) && names.contains(&"cbr0".to_owned()),
+        "{names:?}"
+    );
+    let found = lab
+        .rtnl
+        .links_by_name(&["nosuch", "cbr0", "nosuch2"])
+        .unwrap();
+    assert_eq!(
+        found.iter().map(Option::is_some).collect::<Vec<_>>(),
+        [false, true, false]
+    );
+}
+
+#[test]
+fn one_refused_request_does_not_stop_the_next() {
+    let mut lab = Lab::new();
+    let lo = lab.rtnl.link_by_name("lo").unwrap().unwrap().index;
+    let answers = lab.rtnl.batch(&[set_up(4_000_000), set_up(lo)]).unwrap();
+    assert!(answers[0].as_ref().unwrap_err().is_absent());
+    assert!(answers[1].is_ok());
+    assert!(lab.rtnl.link_by_index(lo).unwrap().unwrap().is_up());
+}
