@@ -65,27 +65,14 @@ impl Rtnl {
     pub fn addresses(&mut self, link: u32) -> Result<Vec<Address>> {
         let mut header = [0; HEADER];
         header[4..].copy_from_slice(&link.to_ne_bytes());
-        let message = Message::new(
-            format!("list addresses of link {link}"),
-            libc::RTM_GETADDR,
-            0,
-            &header,
-        );
-        Ok(self
-            .socket
-            .dump(&message)?
-            .iter()
-            .filter_map(parse)
-            .collect())
+        let message =
+            Message::new(format!("list addresses of link {link}"), libc::RTM_GETADDR, 0, &header);
+        Ok(self.socket.dump(&message)?.iter().filter_map(parse).collect())
     }
 }
 
 fn request(what: String, kind: u16, flags: u16, link: u32, address: IpNetwork) -> Message {
-    let family = if address.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let mut header = [0; HEADER];
     header[0] = family as u8;
     header[1] = address.prefix();
@@ -99,13 +86,9 @@ fn request(what: String, kind: u16, flags: u16, link: u32, address: IpNetwork) -
 fn parse(reply: &Reply) -> Option<Address> {
     let attributes = reply.attributes(HEADER);
     // On a point-to-point link IFA_ADDRESS is the other side's; IFA_LOCAL is ours where it is given.
-    let own = attributes
-        .get(libc::IFA_LOCAL)
-        .or_else(|| attributes.get(libc::IFA_ADDRESS))?;
+    let own = attributes.get(libc::IFA_LOCAL).or_else(|| attributes.get(libc::IFA_ADDRESS))?;
     let ip = from_octets(own.value)?;
-    let flags = attributes
-        .get(libc::IFA_FLAGS)
-        .and_then(|flags| flags.u32());
+    let flags = attributes.get(libc::IFA_FLAGS).and_then(|flags| flags.u32());
     let flags = flags.unwrap_or_else(|| u32::from(reply.u8_at(2)));
     Some(Address {
         link: reply.u32_at(4),
@@ -145,46 +128,22 @@ mod tests {
         let lo = rtnl.link_by_name("lo").unwrap().unwrap().index;
         let v4: IpNetwork = "10.1.2.3/24".parse().unwrap();
         let v6: IpNetwork = "fd00::3/64".parse().unwrap();
-        rtnl.request_all(&[
-            crate::link::set_up(lo),
-            add(lo, v4, false),
-            add(lo, v6, false),
-        ])
-        .unwrap();
-        assert!(
-            rtnl.request(&add(lo, v4, false))
-                .unwrap_err()
-                .is(nix::errno::Errno::EEXIST)
-        );
+        rtnl.request_all(&[crate::link::set_up(lo), add(lo, v4, false), add(lo, v6, false)])
+            .unwrap();
+        assert!(rtnl.request(&add(lo, v4, false)).unwrap_err().is(nix::errno::Errno::EEXIST));
 
         let found = rtnl.addresses(lo).unwrap();
         assert!(
-            found.contains(&Address {
-                link: lo,
-                address: v4,
-                tentative: false,
-                link_local: false
-            }),
+            found.contains(&Address { link: lo, address: v4, tentative: false, link_local: false }),
             "{found:?}"
         );
         assert!(
-            found.contains(&Address {
-                link: lo,
-                address: v6,
-                tentative: false,
-                link_local: false
-            }),
+            found.contains(&Address { link: lo, address: v6, tentative: false, link_local: false }),
             "{found:?}"
         );
 
         rtnl.request(&delete(lo, v4)).unwrap();
         assert!(rtnl.request(&delete(lo, v4)).unwrap_err().is_absent());
-        assert!(
-            !rtnl
-                .addresses(lo)
-                .unwrap()
-                .iter()
-                .any(|address| address.address == v4)
-        );
+        assert!(!rtnl.addresses(lo).unwrap().iter().any(|address| address.address == v4));
     }
 }

@@ -83,14 +83,8 @@ pub fn is_ours(path: &Path) -> io::Result<bool> {
 
 /// Offset and length of each note segment of a 64-bit ELF file in this machine's byte order.
 fn note_segments(head: &[u8]) -> Vec<(u64, usize)> {
-    const IDENT: [u8; 6] = [
-        0x7f,
-        b'E',
-        b'L',
-        b'F',
-        2,
-        if cfg!(target_endian = "little") { 1 } else { 2 },
-    ];
+    const IDENT: [u8; 6] =
+        [0x7f, b'E', b'L', b'F', 2, if cfg!(target_endian = "little") { 1 } else { 2 }];
     if !head.starts_with(&IDENT) {
         return Vec::new();
     }
@@ -114,11 +108,9 @@ fn note_segments(head: &[u8]) -> Vec<(u64, usize)> {
 
 fn holds_our_note(mut notes: &[u8]) -> bool {
     let content = content();
-    while let (Some(owner), Some(length), Some(kind)) = (
-        number_u32(notes, 0),
-        number_u32(notes, 4),
-        number_u32(notes, 8),
-    ) {
+    while let (Some(owner), Some(length), Some(kind)) =
+        (number_u32(notes, 0), number_u32(notes, 4), number_u32(notes, 8))
+    {
         let content_at = 12 + (owner as usize).next_multiple_of(4);
         let end = content_at.saturating_add(length as usize);
         let is_owner = owner == OWNER_LENGTH && notes.get(12..20) == Some(OWNER);

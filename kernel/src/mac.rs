@@ -35,9 +35,7 @@ impl FromStr for MacAddress {
             digits.then(|| u8::from_str_radix(part, 16).ok()).flatten()
         };
         let bytes: Option<Vec<u8>> = text.split(':').map(byte).collect();
-        bytes
-            .and_then(|bytes| Self::from_bytes(&bytes))
-            .ok_or_else(|| ParseMacError(text.into()))
+        bytes.and_then(|bytes| Self::from_bytes(&bytes)).ok_or_else(|| ParseMacError(text.into()))
     }
 }
 
@@ -55,13 +53,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_none() {
-        for text in [
-            "",
-            "0a:58:0a:00:01",
-            "0a:58:0a:00:01:02:03",
-            "0a:58:0a:00:01:+2",
-            "a:58:0a:00:01:02",
-        ] {
+        for text in
+            ["", "0a:58:0a:00:01", "0a:58:0a:00:01:02:03", "0a:58:0a:00:01:+2", "a:58:0a:00:01:02"]
+        {
             assert!(text.parse::<MacAddress>().is_err(), "{text}");
         }
     }

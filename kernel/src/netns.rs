@@ -52,9 +52,9 @@ impl NetnsError {
     pub fn is_gone(&self) -> bool {
         match self {
             NetnsError::Open { source, .. } => source.kind() == io::ErrorKind::NotFound,
-            NetnsError::NotOne { path } => path
-                .metadata()
-                .is_ok_and(|file| file.is_file() && file.len() == 0),
+            NetnsError::NotOne { path } => {
+                path.metadata().is_ok_and(|file| file.is_file() && file.len() == 0)
+            }
             NetnsError::Enter { .. } => false,
         }
     }
@@ -66,25 +66,17 @@ impl NetNs {
     /// # Errors
     /// Nothing there, or something that is no network namespace.
     pub fn open(path: &Path) -> Result<Self, NetnsError> {
-        let open = |source| NetnsError::Open {
-            path: path.into(),
-            source,
-        };
+        let open = |source| NetnsError::Open { path: path.into(), source };
         // Only a regular file can be one; opening a FIFO or a device might wait, or act.
         if !path.metadata().map_err(open)?.is_file() {
             return Err(NetnsError::NotOne { path: path.into() });
         }
         let file = File::open(path).map_err(open)?;
-        let kind = fstatfs(&file)
-            .map_err(|errno| open(errno.into()))?
-            .filesystem_type();
+        let kind = fstatfs(&file).map_err(|errno| open(errno.into()))?.filesystem_type();
         let ns = NetNs { file };
         // The other kinds of namespaces live on the same file system: only entering tells.
-        let entered = if kind == NSFS_MAGIC {
-            ns.run(|| ())
-        } else {
-            Err(enter("enter")(Errno::EINVAL))
-        };
+        let entered =
+            if kind == NSFS_MAGIC { ns.run(|| ()) } else { Err(enter("enter")(Errno::EINVAL)) };
         match entered {
             Err(NetnsError::Enter { source, .. })
                 if source.kind() == io::ErrorKind::InvalidInput =>
@@ -101,10 +93,8 @@ impl NetNs {
     /// `/proc` is not mounted.
     pub fn current() -> Result<Self, NetnsError> {
         let path = Path::new("/proc/thread-self/ns/net");
-        let file = File::open(path).map_err(|source| NetnsError::Open {
-            path: path.into(),
-            source,
-        })?;
+        let file =
+            File::open(path).map_err(|source| NetnsError::Open { path: path.into(), source })?;
         Ok(NetNs { file })
     }
 
@@ -119,13 +109,9 @@ impl NetNs {
             Self::current()
         };
         // A thread of its own, since a thread cannot be in two namespaces.
-        let failed = || NetnsError::Enter {
-            action: "make",
-            source: io::Error::other("the thread died"),
-        };
-        std::thread::spawn(make)
-            .join()
-            .unwrap_or_else(|_| Err(failed()))
+        let failed =
+            || NetnsError::Enter { action: "make", source: io::Error::other("the thread died") };
+        std::thread::spawn(make).join().unwrap_or_else(|_| Err(failed()))
     }
 
     /// Whether both are the same namespace.
@@ -148,9 +134,7 @@ impl NetNs {
     /// The thread could not enter, and `work` did not run; or it could not return, and is still
     /// inside: sockets opened before then still reach the namespace they were opened in.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, NetnsError> {
-        let visit = Visit {
-            home: Some(Self::current()?),
-        };
+        let visit = Visit { home: Some(Self::current()?) };
         setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(enter("enter"))?;
         let done = work();
         visit.end().map(|()| done)
@@ -183,10 +167,7 @@ impl Drop for Visit {
 }
 
 fn enter(action: &'static str) -> impl Fn(Errno) -> NetnsError {
-    move |errno| NetnsError::Enter {
-        action,
-        source: errno.into(),
-    }
+    move |errno| NetnsError::Enter { action, source: errno.into() }
 }
 
 impl AsRawFd for NetNs {
@@ -254,10 +235,6 @@ mod tests {
                 "{path}"
             );
         }
-        assert!(
-            NetNs::open(Path::new("/nonexistent"))
-                .unwrap_err()
-                .is_gone()
-        );
+        assert!(NetNs::open(Path::new("/nonexistent")).unwrap_err().is_gone());
     }
 }

@@ -65,41 +65,25 @@ impl Route {
     /// The same route through a gateway.
     #[must_use]
     pub fn via(self, gateway: IpAddr) -> Self {
-        Route {
-            gateway: Some(gateway),
-            ..self
-        }
+        Route { gateway: Some(gateway), ..self }
     }
 
     /// The same route out of a link.
     #[must_use]
     pub fn dev(self, link: u32) -> Self {
-        Route {
-            link: Some(link),
-            ..self
-        }
+        Route { link: Some(link), ..self }
     }
 }
 
 /// Adds a route; `EEXIST` if there is one to the destination with the same metric, whoever made it.
 pub fn add(route: &Route) -> Message {
-    request(
-        "add",
-        libc::RTM_NEWROUTE,
-        (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16,
-        route,
-    )
+    request("add", libc::RTM_NEWROUTE, (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16, route)
 }
 
 /// Puts a route in the place of the one to the same destination with the same metric, in one step.
 /// The kernel does not look at whose that is: the caller must know that it is its own.
 pub fn replace(route: &Route) -> Message {
-    request(
-        "replace",
-        libc::RTM_NEWROUTE,
-        (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16,
-        route,
-    )
+    request("replace", libc::RTM_NEWROUTE, (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16, route)
 }
 
 /// Deletes exactly this route: all that is given must match, the protocol too; else `ESRCH`.
@@ -119,11 +103,8 @@ impl Rtnl {
             let mut header = [0; HEADER];
             header[0] = family as u8;
             let message = Message::new("list routes", libc::RTM_GETROUTE, 0, &header);
-            let message = if table == 0 {
-                message
-            } else {
-                message.put_u32(libc::RTA_TABLE, table)
-            };
+            let message =
+                if table == 0 { message } else { message.put_u32(libc::RTA_TABLE, table) };
             match self.socket.dump(&message) {
                 Ok(replies) => routes.extend(replies.iter().filter_map(parse)),
                 // A table that was never used, or a kernel without IPv6, has no routes.
@@ -136,11 +117,7 @@ impl Rtnl {
 }
 
 fn request(verb: &str, kind: u16, flags: u16, route: &Route) -> Message {
-    let family = if route.destination.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
+    let family = if route.destination.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     let header = [
         family as u8,
         route.destination.prefix(),
@@ -156,10 +133,7 @@ fn request(verb: &str, kind: u16, flags: u16, route: &Route) -> Message {
         0,
         0,
     ];
-    let via = route
-        .gateway
-        .map(|gateway| format!(" via {gateway}"))
-        .unwrap_or_default();
+    let via = route.gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
     let what = format!("{verb} route to {}{via}", route.destination);
     let mut message = Message::new(what, kind, flags, &header)
         .put_some(
@@ -199,19 +173,10 @@ fn parse(reply: &Reply) -> Option<Route> {
     };
     let attributes = reply.attributes(HEADER);
     let number = |kind| attributes.get(kind).and_then(|value| value.u32());
-    let address = |kind| {
-        attributes
-            .get(kind)
-            .and_then(|value| from_octets(value.value))
-    };
-    let metrics = attributes
-        .get(libc::RTA_METRICS)
-        .map(|metrics| metrics.nested());
-    let metric = |kind| {
-        metrics
-            .as_ref()
-            .and_then(|metrics: &Attributes<'_>| metrics.get(kind)?.u32())
-    };
+    let address = |kind| attributes.get(kind).and_then(|value| from_octets(value.value));
+    let metrics = attributes.get(libc::RTA_METRICS).map(|metrics| metrics.nested());
+    let metric =
+        |kind| metrics.as_ref().and_then(|metrics: &Attributes<'_>| metrics.get(kind)?.u32());
     let destination = address(libc::RTA_DST).unwrap_or(any);
     Some(Route {
         destination: IpNetwork::new(destination, reply.u8_at(1)).ok()?,
@@ -236,20 +201,21 @@ mod tests {
     fn namespace_with_address() -> (NetNs, Rtnl, u32) {
         let ns = NetNs::create().unwrap();
         let mut rtnl = Rtnl::open_in(&ns).unwrap();
-        let lo = rtnl.link_by_name("lo").unwrap().unwrap().index;
-        let own = |text: &str| address::add(lo, text.parse().unwrap(), false);
-        rtnl.request_all(&[link::set_up(lo), own("10.1.0.1/24"), own("fd00::1/64")])
-            .unwrap();
+        let bridge =
+            link::Bridge { name: "br0", mac: MacAddress([0x0a, 0, 0, 0, 0, 1]), mtu: None };
+        rtnl.request(&bridge.create()).unwrap();
+        let index = rtnl.link_by_name("br0").unwrap().unwrap().index;
+        let own = |text: &str| address::add(index, text.parse().unwrap(), false);
+        rtnl.request_all(&[own("10.1.0.1/24"), own("fd00::1/64")]).unwrap();
         (ns, rtnl, index)
     }
 
     #[test]
     fn a_route_is_added_replaced_and_deleted() {
         let (_ns, mut rtnl, link) = namespace_with_address();
-        for (destination, first, second) in [
-            ("10.2.0.0/16", "10.1.0.7", "10.1.0.8"),
-            ("fd01::/48", "fd00::7", "fd00::8"),
-        ] {
+        for (destination, first, second) in
+            [("10.2.0.0/16", "10.1.0.7", "10.1.0.8"), ("fd01::/48", "fd00::7", "fd00::8")]
+        {
             let route = Route {
                 protocol: 214,
                 mtu: Some(1400),
@@ -258,11 +224,7 @@ mod tests {
             };
             let route = route.via(first.parse().unwrap()).dev(link);
             rtnl.request(&add(&route)).unwrap();
-            assert!(
-                rtnl.request(&add(&route))
-                    .unwrap_err()
-                    .is(nix::errno::Errno::EEXIST)
-            );
+            assert!(rtnl.request(&add(&route)).unwrap_err().is(nix::errno::Errno::EEXIST));
             let mine = |rtnl: &mut Rtnl| -> Vec<Route> {
                 let all = rtnl.routes(TABLE_MAIN).unwrap();
                 all.into_iter()
@@ -272,12 +234,7 @@ mod tests {
             let found = mine(&mut rtnl);
             assert_eq!(found.len(), 1);
             assert_eq!(
-                (
-                    found[0].gateway,
-                    found[0].mtu,
-                    found[0].advmss,
-                    found[0].link
-                ),
+                (found[0].gateway, found[0].mtu, found[0].advmss, found[0].link),
                 (route.gateway, Some(1400), Some(1200), Some(link))
             );
 
@@ -285,10 +242,7 @@ mod tests {
             rtnl.request(&replace(&moved)).unwrap();
             assert_eq!(mine(&mut rtnl)[0].gateway, moved.gateway);
 
-            let foreign = Route {
-                protocol: 4,
-                ..moved
-            };
+            let foreign = Route { protocol: 4, ..moved };
             assert!(rtnl.request(&delete(&foreign)).unwrap_err().is_absent());
             rtnl.request(&delete(&moved)).unwrap();
             assert!(mine(&mut rtnl).is_empty());
@@ -298,29 +252,18 @@ mod tests {
     #[test]
     fn a_refusal_carries_the_kernels_words() {
         let (_ns, mut rtnl, link) = namespace_with_address();
-        let route = Route::new("10.9.0.0/16".parse().unwrap())
-            .via("192.0.2.1".parse().unwrap())
-            .dev(link);
+        let route =
+            Route::new("10.9.0.0/16".parse().unwrap()).via("192.0.2.1".parse().unwrap()).dev(link);
         let error = rtnl.request(&add(&route)).unwrap_err().to_string();
-        assert!(
-            error.contains("add route to 10.9.0.0/16 via 192.0.2.1"),
-            "{error}"
-        );
+        assert!(error.contains("add route to 10.9.0.0/16 via 192.0.2.1"), "{error}");
         assert!(error.contains("Nexthop has invalid gateway"), "{error}");
     }
 
     #[test]
     fn tables_are_listed_apart() {
         let (_ns, mut rtnl, link) = namespace_with_address();
-        let route = Route {
-            table: 1000,
-            ..Route::new("10.3.0.0/16".parse().unwrap()).dev(link)
-        };
-        rtnl.request(&add(&Route {
-            scope: 253,
-            ..route
-        }))
-        .unwrap();
+        let route = Route { table: 1000, ..Route::new("10.3.0.0/16".parse().unwrap()).dev(link) };
+        rtnl.request(&add(&Route { scope: 253, ..route })).unwrap();
         assert_eq!(rtnl.routes(1000).unwrap().len(), 1);
         assert!(
             !rtnl

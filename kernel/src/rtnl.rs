@@ -18,9 +18,7 @@ impl Rtnl {
     /// # Errors
     /// The process may not open netlink sockets.
     pub fn open() -> Result<Self> {
-        Ok(Rtnl {
-            socket: Socket::open(Protocol::Route)?,
-        })
+        Ok(Rtnl { socket: Socket::open(Protocol::Route)? })
     }
 
     /// Opens a socket in another namespace; the calling thread stays where it is.

@@ -27,11 +27,8 @@ impl SysctlError {
 /// The setting is not there or may not be read.
 pub fn get(key: &str) -> Result<String, SysctlError> {
     let read = fs::read_to_string(path(key));
-    let value = read.map_err(|source| SysctlError {
-        action: "read".into(),
-        key: key.into(),
-        source,
-    })?;
+    let value =
+        read.map_err(|source| SysctlError { action: "read".into(), key: key.into(), source })?;
     Ok(value.trim_end().to_owned())
 }
 
@@ -81,9 +78,6 @@ mod tests {
     fn an_absent_setting_is_told_from_a_forbidden_one() {
         let error = set("net/ipv4/no_such_setting", "1").unwrap_err();
         assert!(error.is_absent());
-        assert!(
-            error.to_string().contains("net/ipv4/no_such_setting"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("net/ipv4/no_such_setting"), "{error}");
     }
 }

@@ -23,21 +23,11 @@ impl Bridge<'_> {
     pub fn create(&self) -> Message {
         let flags = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
         let up: [u8; HEADER] = header(0, libc::IFF_UP, libc::IFF_UP);
-        Message::new(
-            format!("create bridge {:?}", self.name),
-            RTM_NEWLINK,
-            flags,
-            &up,
-        )
-        .put_text(libc::IFLA_IFNAME, self.name)
-        .put(libc::IFLA_ADDRESS, &self.mac.0)
-        .put_some(
-            libc::IFLA_MTU,
-            self.mtu.map(u32::to_ne_bytes).as_ref().map(|mtu| &mtu[..]),
-        )
-        .nest(libc::IFLA_LINKINFO, |info| {
-            info.put_text(libc::IFLA_INFO_KIND, "bridge")
-        })
+        Message::new(format!("create bridge {:?}", self.name), RTM_NEWLINK, flags, &up)
+            .put_text(libc::IFLA_IFNAME, self.name)
+            .put(libc::IFLA_ADDRESS, &self.mac.0)
+            .put_some(libc::IFLA_MTU, self.mtu.map(u32::to_ne_bytes).as_ref().map(|mtu| &mtu[..]))
+            .nest(libc::IFLA_LINKINFO, |info| info.put_text(libc::IFLA_INFO_KIND, "bridge"))
     }
 }
 
@@ -46,8 +36,6 @@ pub fn set_hairpin(port: u32, on: bool) -> Message {
     let what = format!("set hairpin mode of bridge port {port}");
     Message::new(what, RTM_NEWLINK, 0, &header(port, 0, 0)).nest(libc::IFLA_LINKINFO, |info| {
         info.put_text(libc::IFLA_INFO_SLAVE_KIND, "bridge")
-            .nest(IFLA_INFO_SLAVE_DATA, |data| {
-                data.put(IFLA_BRPORT_MODE, &[u8::from(on)])
-            })
+            .nest(IFLA_INFO_SLAVE_DATA, |data| data.put(IFLA_BRPORT_MODE, &[u8::from(on)]))
     })
 }

@@ -68,10 +68,7 @@ impl LinkEvents {
             }
             let left = patience.saturating_sub(start.elapsed());
             if left.is_zero() {
-                return Err(WaitError::TooLate {
-                    link: Box::new(link),
-                    waited: patience,
-                });
+                return Err(WaitError::TooLate { link: Box::new(link), waited: patience });
             }
             self.sleep(left)?;
             self.socket.events()?;
@@ -84,10 +81,9 @@ impl LinkEvents {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(Error::Socket {
-                what: "wait for a link event".into(),
-                source: errno.into(),
-            }),
+            Err(errno) => {
+                Err(Error::Socket { what: "wait for a link event".into(), source: errno.into() })
+            }
         }
     }
 }

@@ -32,10 +32,7 @@ impl Rtnl {
     /// # Errors
     /// As [`Rtnl::link_by_name`].
     pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>> {
-        Ok(self
-            .links_asked_for(vec![get(format!("look up link {index}"), index)])?
-            .pop()
-            .flatten())
+        Ok(self.links_asked_for(&[get(format!("look up link {index}"), index)])?.pop().flatten())
     }
 
     /// All links of the namespace.
@@ -44,24 +41,15 @@ impl Rtnl {
     /// The list cannot be read, or changes each time it is read.
     pub fn links(&mut self) -> Result<Vec<Link>> {
         let message = Message::new("list links", libc::RTM_GETLINK, 0, &header(0, 0, 0));
-        Ok(self
-            .socket
-            .dump(&message)?
-            .iter()
-            .map(Link::parse)
-            .collect())
+        Ok(self.socket.dump(&message)?.iter().map(Link::parse).collect())
     }
 
     fn links_asked_for(&mut self, messages: &[Message]) -> Result<Vec<Option<Link>>> {
-        let found = self
-            .socket
-            .get(messages)?
-            .into_iter()
-            .map(|answer| match answer {
-                Ok(reply) => Ok(Some(Link::parse(&reply))),
-                Err(error) if error.is_absent() => Ok(None),
-                Err(error) => Err(error),
-            });
+        let found = self.socket.get(messages)?.into_iter().map(|answer| match answer {
+            Ok(reply) => Ok(Some(Link::parse(&reply))),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        });
         found.collect()
     }
 }

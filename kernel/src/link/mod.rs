@@ -89,11 +89,7 @@ impl Link {
     }
 
     fn parse(reply: &Reply) -> Self {
-        let mut link = Link {
-            index: reply.u32_at(4),
-            flags: reply.u32_at(8),
-            ..Link::default()
-        };
+        let mut link = Link { index: reply.u32_at(4), flags: reply.u32_at(8), ..Link::default() };
         for attribute in reply.attributes(HEADER) {
             match attribute.kind {
                 libc::IFLA_IFNAME => link.name = attribute.text(),
@@ -113,24 +109,14 @@ impl Link {
     fn parse_info(&mut self, info: &Attributes<'_>) {
         let byte =
             |data: &Attributes<'_>, kind| data.get(kind).and_then(|value| value.u8()).unwrap_or(0);
-        self.kind = info
-            .get(libc::IFLA_INFO_KIND)
-            .map(|kind| kind.text())
-            .unwrap_or_default();
-        if let Some(data) = info
-            .get(libc::IFLA_INFO_DATA)
-            .filter(|_| self.kind == "bridge")
-        {
-            let state = data
-                .nested()
-                .get(IFLA_BR_STP_STATE)
-                .and_then(|state| state.u32());
+        self.kind = info.get(libc::IFLA_INFO_KIND).map(|kind| kind.text()).unwrap_or_default();
+        if let Some(data) = info.get(libc::IFLA_INFO_DATA).filter(|_| self.kind == "bridge") {
+            let state = data.nested().get(IFLA_BR_STP_STATE).and_then(|state| state.u32());
             self.spanning_tree = state.is_some_and(|state| state != 0);
         }
         let slave = info.get(libc::IFLA_INFO_SLAVE_KIND).map(|kind| kind.text());
-        if let Some(data) = info
-            .get(IFLA_INFO_SLAVE_DATA)
-            .filter(|_| slave.as_deref() == Some("bridge"))
+        if let Some(data) =
+            info.get(IFLA_INFO_SLAVE_DATA).filter(|_| slave.as_deref() == Some("bridge"))
         {
             let data = data.nested();
             self.port = Some(BridgePort {

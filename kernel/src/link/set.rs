@@ -8,56 +8,31 @@ use crate::netlink::Message;
 
 /// Brings a link up.
 pub fn set_up(index: u32) -> Message {
-    set(
-        format!("bring up link {index}"),
-        index,
-        libc::IFF_UP,
-        libc::IFF_UP,
-    )
+    set(format!("bring up link {index}"), index, libc::IFF_UP, libc::IFF_UP)
 }
 
 /// Makes a link hear frames for any address, or only for its own.
 pub fn set_promiscuous(index: u32, on: bool) -> Message {
     let flags = if on { libc::IFF_PROMISC } else { 0 };
-    set(
-        format!("set promiscuous mode of link {index}"),
-        index,
-        flags,
-        libc::IFF_PROMISC,
-    )
+    set(format!("set promiscuous mode of link {index}"), index, flags, libc::IFF_PROMISC)
 }
 
 /// Gives a link an alias. Text of over 255 bytes is refused by the kernel.
 pub fn set_alias(index: u32, alias: &str) -> Message {
-    set(
-        format!("set alias of link {index} to {alias:?}"),
-        index,
-        0,
-        0,
-    )
-    .put(libc::IFLA_IFALIAS, alias.as_bytes())
+    set(format!("set alias of link {index} to {alias:?}"), index, 0, 0)
+        .put(libc::IFLA_IFALIAS, alias.as_bytes())
 }
 
 /// Gives a link a hardware address. Setting the address that it has makes the kernel announce the
 /// link's addresses where `arp_notify` and `ndisc_notify` are on.
 pub fn set_mac(index: u32, mac: MacAddress) -> Message {
-    set(
-        format!("set the MAC address of link {index} to {mac}"),
-        index,
-        0,
-        0,
-    )
-    .put(libc::IFLA_ADDRESS, &mac.0)
+    set(format!("set the MAC address of link {index} to {mac}"), index, 0, 0)
+        .put(libc::IFLA_ADDRESS, &mac.0)
 }
 
 /// Removes a link; a veth's other end goes with it.
 pub fn delete(index: u32) -> Message {
-    Message::new(
-        format!("delete link {index}"),
-        libc::RTM_DELLINK,
-        0,
-        &header(index, 0, 0),
-    )
+    Message::new(format!("delete link {index}"), libc::RTM_DELLINK, 0, &header(index, 0, 0))
 }
 
 fn set(what: String, index: u32, flags: i32, change: i32) -> Message {

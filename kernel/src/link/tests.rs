@@ -8,11 +8,8 @@ use nix::errno::Errno;
 use super::*;
 use crate::{NetNs, Rtnl};
 
-const BRIDGE: Bridge<'static> = Bridge {
-    name: "cbr0",
-    mac: MacAddress([0x0a, 0x58, 10, 0, 1, 1]),
-    mtu: None,
-};
+const BRIDGE: Bridge<'static> =
+    Bridge { name: "cbr0", mac: MacAddress([0x0a, 0x58, 10, 0, 1, 1]), mtu: None };
 
 struct Lab {
     host: NetNs,
@@ -24,11 +21,7 @@ impl Lab {
     fn new() -> Self {
         let host = NetNs::create().unwrap();
         let rtnl = Rtnl::open_in(&host).unwrap();
-        Lab {
-            host,
-            pod: NetNs::create().unwrap(),
-            rtnl,
-        }
+        Lab { host, pod: NetNs::create().unwrap(), rtnl }
     }
 
     fn bridge(&mut self) -> Link {
@@ -62,16 +55,8 @@ fn a_bridge_keeps_the_mac_it_was_made_with() {
         ("bridge", Some(BRIDGE.mac), true)
     );
     lab.veth(&bridge);
-    assert_eq!(
-        lab.rtnl.link_by_index(bridge.index).unwrap().unwrap().mac,
-        Some(BRIDGE.mac)
-    );
-    assert!(
-        lab.rtnl
-            .request(&BRIDGE.create())
-            .unwrap_err()
-            .is(Errno::EEXIST)
-    );
+    assert_eq!(lab.rtnl.link_by_index(bridge.index).unwrap().unwrap().mac, Some(BRIDGE.mac));
+    assert!(lab.rtnl.request(&BRIDGE.create()).unwrap_err().is(Errno::EEXIST));
 }
 
 #[test]
@@ -79,28 +64,17 @@ fn a_veth_is_made_across_namespaces_in_one_request() {
     let mut lab = Lab::new();
     let bridge = lab.bridge();
     let host_end = lab.veth(&bridge);
-    assert_eq!(
-        (host_end.master, host_end.mtu, host_end.is_up()),
-        (Some(bridge.index), 1400, true)
-    );
+    assert_eq!((host_end.master, host_end.mtu, host_end.is_up()), (Some(bridge.index), 1400, true));
 
     let mut inside = Rtnl::open_in(&lab.pod).unwrap();
     let pod_end = inside.link_by_name("eth0").unwrap().unwrap();
-    assert_eq!(
-        (pod_end.mtu, pod_end.mac),
-        (1400, Some(MacAddress([0x0a, 0x58, 10, 0, 1, 2])))
-    );
+    assert_eq!((pod_end.mtu, pod_end.mac), (1400, Some(MacAddress([0x0a, 0x58, 10, 0, 1, 2]))));
     assert_eq!(host_end.peer, Some(pod_end.index));
 
     lab.rtnl.request(&delete(host_end.index)).unwrap();
     assert_eq!(lab.rtnl.link_by_name("vethtest").unwrap(), None);
     assert_eq!(inside.link_by_name("eth0").unwrap(), None);
-    assert!(
-        lab.rtnl
-            .request(&delete(host_end.index))
-            .unwrap_err()
-            .is_absent()
-    );
+    assert!(lab.rtnl.request(&delete(host_end.index)).unwrap_err().is_absent());
 }
 
 #[test]
@@ -110,12 +84,7 @@ fn a_port_forwards_once_both_ends_are_up() {
     let host_end = lab.veth(&bridge);
     let mut events = lab.host.run(LinkEvents::open).unwrap().unwrap();
     let early = events
-        .wait(
-            &mut lab.rtnl,
-            host_end.index,
-            Duration::ZERO,
-            Link::is_forwarding,
-        )
+        .wait(&mut lab.rtnl, host_end.index, Duration::ZERO, Link::is_forwarding)
         .unwrap_err();
     assert!(matches!(early, WaitError::TooLate { .. }), "{early}");
 
@@ -123,22 +92,12 @@ fn a_port_forwards_once_both_ends_are_up() {
     let pod_end = inside.link_by_name("eth0").unwrap().unwrap();
     inside.request(&set_up(pod_end.index)).unwrap();
     events
-        .wait(
-            &mut lab.rtnl,
-            host_end.index,
-            Duration::from_secs(5),
-            Link::is_forwarding,
-        )
+        .wait(&mut lab.rtnl, host_end.index, Duration::from_secs(5), Link::is_forwarding)
         .unwrap();
 
     lab.rtnl.request(&delete(host_end.index)).unwrap();
     let gone = events
-        .wait(
-            &mut lab.rtnl,
-            host_end.index,
-            Duration::from_secs(5),
-            Link::is_forwarding,
-        )
+        .wait(&mut lab.rtnl, host_end.index, Duration::from_secs(5), Link::is_forwarding)
         .unwrap_err();
     assert!(matches!(gone, WaitError::Gone(_)), "{gone}");
 }
@@ -161,62 +120,24 @@ fn alias_hairpin_promiscuity_and_mac_are_set() {
         (link.alias.as_str(), link.mac, link.port.unwrap().hairpin),
         ("net/id/eth0", Some(mac), true)
     );
-    assert!(
-        lab.rtnl
-            .link_by_index(bridge.index)
-            .unwrap()
-            .unwrap()
-            .is_promiscuous()
-    );
+    assert!(lab.rtnl.link_by_index(bridge.index).unwrap().unwrap().is_promiscuous());
 
     lab.rtnl
-        .request_all(&[
-            set_hairpin(index, false),
-            set_promiscuous(bridge.index, false),
-        ])
+        .request_all(&[set_hairpin(index, false), set_promiscuous(bridge.index, false)])
         .unwrap();
-    assert!(
-        !lab.rtnl
-            .link_by_index(index)
-            .unwrap()
-            .unwrap()
-            .port
-            .unwrap()
-            .hairpin
-    );
-    assert!(
-        !lab.rtnl
-            .link_by_index(bridge.index)
-            .unwrap()
-            .unwrap()
-            .is_promiscuous()
-    );
+    assert!(!lab.rtnl.link_by_index(index).unwrap().unwrap().port.unwrap().hairpin);
+    assert!(!lab.rtnl.link_by_index(bridge.index).unwrap().unwrap().is_promiscuous());
 }
 
 #[test]
 fn links_are_listed_and_absent_names_are_none() {
     let mut lab = Lab::new();
     lab.bridge();
-    let mut names: Vec<_> = lab
-        .rtnl
-        .links()
-        .unwrap()
-        .into_iter()
-        .map(|link| link.name)
-        .collect();
+    let mut names: Vec<_> = lab.rtnl.links().unwrap().into_iter().map(|link| link.name).collect();
     names.sort();
-    assert!(
-        names.contains(&"lo".to_owned()) && names.contains(&"cbr0".to_owned()),
-        "{names:?}"
-    );
-    let found = lab
-        .rtnl
-        .links_by_name(&["nosuch", "cbr0", "nosuch2"])
-        .unwrap();
-    assert_eq!(
-        found.iter().map(Option::is_some).collect::<Vec<_>>(),
-        [false, true, false]
-    );
+    assert!(names.contains(&"lo".to_owned()) && names.contains(&"cbr0".to_owned()), "{names:?}");
+    let found = lab.rtnl.links_by_name(&["nosuch", "cbr0", "nosuch2"]).unwrap();
+    assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, false]);
 }
 
 #[test]

@@ -47,19 +47,13 @@ impl Veth<'_> {
             "create veth {:?} with {:?} in the container's namespace",
             self.name, self.peer.name
         );
-        Message::new(
-            what,
-            RTM_NEWLINK,
-            flags,
-            &header(0, libc::IFF_UP, libc::IFF_UP),
-        )
-        .put_text(libc::IFLA_IFNAME, self.name)
-        .put(libc::IFLA_ADDRESS, &self.mac.0)
-        .put_some(libc::IFLA_MTU, mtu.as_ref().map(|mtu| &mtu[..]))
-        .put_some(libc::IFLA_MASTER, master.as_ref().map(|master| &master[..]))
-        .nest(libc::IFLA_LINKINFO, |info| {
-            info.put_text(libc::IFLA_INFO_KIND, "veth")
-                .nest(libc::IFLA_INFO_DATA, |data| {
+        Message::new(what, RTM_NEWLINK, flags, &header(0, libc::IFF_UP, libc::IFF_UP))
+            .put_text(libc::IFLA_IFNAME, self.name)
+            .put(libc::IFLA_ADDRESS, &self.mac.0)
+            .put_some(libc::IFLA_MTU, mtu.as_ref().map(|mtu| &mtu[..]))
+            .put_some(libc::IFLA_MASTER, master.as_ref().map(|master| &master[..]))
+            .nest(libc::IFLA_LINKINFO, |info| {
+                info.put_text(libc::IFLA_INFO_KIND, "veth").nest(libc::IFLA_INFO_DATA, |data| {
                     data.nest(VETH_INFO_PEER, |peer| {
                         peer.raw(&header(0, 0, 0))
                             .put_text(libc::IFLA_IFNAME, self.peer.name)
@@ -74,6 +68,6 @@ impl Veth<'_> {
                             )
                     })
                 })
-        })
+            })
     }
 }

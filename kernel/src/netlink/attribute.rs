@@ -36,11 +36,7 @@ impl<'a> Attribute<'a> {
 
     /// The value as text up to its first NUL; bytes that are no UTF-8 are replaced.
     pub fn text(&self) -> String {
-        let end = self
-            .value
-            .iter()
-            .position(|&byte| byte == 0)
-            .unwrap_or(self.value.len());
+        let end = self.value.iter().position(|&byte| byte == 0).unwrap_or(self.value.len());
         String::from_utf8_lossy(&self.value[..end]).into_owned()
     }
 }
@@ -71,14 +67,8 @@ impl<'a> Iterator for Attributes<'a> {
         let (kind, _) = rest.split_first_chunk::<2>()?;
         let length = usize::from(u16::from_ne_bytes(*length));
         let value = self.rest.get(HEADER..length)?;
-        self.rest = self
-            .rest
-            .get(length.next_multiple_of(4)..)
-            .unwrap_or_default();
-        Some(Attribute {
-            kind: u16::from_ne_bytes(*kind) & TYPE_MASK,
-            value,
-        })
+        self.rest = self.rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(Attribute { kind: u16::from_ne_bytes(*kind) & TYPE_MASK, value })
     }
 }
 
@@ -101,13 +91,7 @@ mod tests {
 
     #[test]
     fn ends_where_a_length_lies() {
-        for bytes in [
-            &[9u8, 0, 1, 0, 1][..],
-            &[3, 0, 1, 0],
-            &[0, 0, 0, 0],
-            &[1],
-            &[],
-        ] {
+        for bytes in [&[9u8, 0, 1, 0, 1][..], &[3, 0, 1, 0], &[0, 0, 0, 0], &[1], &[]] {
             assert_eq!(Attributes::new(bytes).count(), 0, "{bytes:?}");
         }
     }

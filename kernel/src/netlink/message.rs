@@ -28,10 +28,7 @@ impl Message {
         bytes.extend_from_slice(&flags.to_ne_bytes());
         bytes.extend_from_slice(&[0; 8]); // sequence number and port, the socket's
         bytes.extend_from_slice(family_header);
-        let mut message = Message {
-            what: what.into(),
-            bytes,
-        };
+        let mut message = Message { what: what.into(), bytes };
         message.pad();
         message
     }

@@ -75,15 +75,9 @@ impl Socket {
             }
             Ok(socket)
         };
-        let socket = open().map_err(|source| Error::Socket {
-            what: "open a netlink socket".into(),
-            source,
-        })?;
-        Ok(Socket {
-            socket,
-            sequence: 0,
-            buffer: Vec::with_capacity(BUFFER),
-        })
+        let socket = open()
+            .map_err(|source| Error::Socket { what: "open a netlink socket".into(), source })?;
+        Ok(Socket { socket, sequence: 0, buffer: Vec::with_capacity(BUFFER) })
     }
 
     /// Sends one request and waits for its acknowledgement.
@@ -103,11 +97,8 @@ impl Socket {
     pub fn batch(&mut self, messages: &[Message]) -> Result<Vec<Result<()>>> {
         let mut answers = Vec::with_capacity(messages.len());
         for part in messages.chunks(BATCH) {
-            answers.extend(
-                self.exchange(part, NLM_F_ACK)?
-                    .into_iter()
-                    .map(|answer| answer.map(drop)),
-            );
+            answers
+                .extend(self.exchange(part, NLM_F_ACK)?.into_iter().map(|answer| answer.map(drop)));
         }
         Ok(answers)
     }
@@ -119,9 +110,7 @@ impl Socket {
     pub fn get(&mut self, messages: &[Message]) -> Result<Vec<Result<Reply>>> {
         let answers = self.exchange(messages, 0)?;
         let named = answers.into_iter().zip(messages).map(|(answer, message)| {
-            answer?.ok_or_else(|| Error::NoAnswer {
-                what: message.what().into(),
-            })
+            answer?.ok_or_else(|| Error::NoAnswer { what: message.what().into() })
         });
         Ok(named.collect())
     }
@@ -136,10 +125,7 @@ impl Socket {
                 return Ok(replies);
             }
         }
-        Err(Error::Interrupted {
-            what: message.what().into(),
-            tries: DUMP_TRIES,
-        })
+        Err(Error::Interrupted { what: message.what().into(), tries: DUMP_TRIES })
     }
 
     /// Sends an nf_tables transaction: the messages between a begin and an end, which take effect
@@ -173,19 +159,15 @@ impl Socket {
                 if let Err(error) = incoming.acknowledgement(message.what()) {
                     refusal.get_or_insert(error);
                     // A refused begin stands for the whole transaction: nothing else is answered.
-                    acknowledged = if place == 0 {
-                        messages.len()
-                    } else {
-                        acknowledged
-                    };
+                    acknowledged = if place == 0 { messages.len() } else { acknowledged };
                 }
             }
         }
         match refusal {
             Some(error) => Err(error),
-            None if acknowledged < messages.len() => Err(Error::NoAnswer {
-                what: begin.what().into(),
-            }),
+            None if acknowledged < messages.len() => {
+                Err(Error::NoAnswer { what: begin.what().into() })
+            }
             None => Ok(()),
         }
     }
@@ -194,10 +176,7 @@ impl Socket {
     pub fn subscribe(&mut self, group: u32) -> Result<()> {
         self.socket
             .add_membership(group)
-            .map_err(|source| Error::Socket {
-                what: format!("join netlink group {group}"),
-                source,
-            })
+            .map_err(|source| Error::Socket { what: format!("join netlink group {group}"), source })
     }
 
     /// The multicast messages that have arrived, without waiting. `None` if the queue overflowed
@@ -244,11 +223,7 @@ impl Socket {
                 });
             }
         }
-        let unanswered = |message: &Message| {
-            Err(Error::NoAnswer {
-                what: message.what().into(),
-            })
-        };
+        let unanswered = |message: &Message| Err(Error::NoAnswer { what: message.what().into() });
         Ok(answers
             .into_iter()
             .zip(messages)
@@ -279,18 +254,13 @@ impl Socket {
                 }
             }
         }
-        Err(Error::NoAnswer {
-            what: message.what().into(),
-        })
+        Err(Error::NoAnswer { what: message.what().into() })
     }
 
     fn send(&mut self, what: &str, bytes: &[u8]) -> Result<()> {
         match self.socket.send(bytes, 0) {
             Ok(_) => Ok(()),
-            Err(source) => Err(Error::Socket {
-                what: what.into(),
-                source,
-            }),
+            Err(source) => Err(Error::Socket { what: what.into(), source }),
         }
     }
 
@@ -298,10 +268,7 @@ impl Socket {
     fn receive(&mut self, what: &str) -> Result<bool> {
         loop {
             self.buffer.clear();
-            match self
-                .socket
-                .recv(&mut self.buffer, libc::MSG_DONTWAIT | libc::MSG_TRUNC)
-            {
+            match self.socket.recv(&mut self.buffer, libc::MSG_DONTWAIT | libc::MSG_TRUNC) {
                 Ok(length) if length > self.buffer.len() => {
                     return Err(Error::Malformed {
                         what: what.into(),
@@ -312,10 +279,7 @@ impl Socket {
                 Err(error) if error.raw_os_error() == Some(Errno::EINTR as i32) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(source) => {
-                    return Err(Error::Socket {
-                        what: what.into(),
-                        source,
-                    });
+                    return Err(Error::Socket { what: what.into(), source });
                 }
             }
         }
@@ -330,10 +294,7 @@ impl AsFd for Socket {
 
 impl Incoming<'_> {
     fn reply(&self) -> Reply {
-        Reply {
-            kind: self.kind,
-            payload: self.payload.to_vec(),
-        }
+        Reply { kind: self.kind, payload: self.payload.to_vec() }
     }
 
     /// Reads `struct nlmsgerr`, or the error number that ends a dump: zero is success.
@@ -366,15 +327,10 @@ impl Incoming<'_> {
             HEADER
         } else {
             let length = self.payload.get(4..).and_then(<[u8]>::first_chunk);
-            length
-                .map_or(HEADER, |length| u32::from_ne_bytes(*length) as usize)
-                .next_multiple_of(4)
+            length.map_or(HEADER, |length| u32::from_ne_bytes(*length) as usize).next_multiple_of(4)
         };
         let attributes = Attributes::new(self.payload.get(4 + echoed..).unwrap_or_default());
-        attributes
-            .get(NLMSGERR_ATTR_MSG)
-            .map(|message| message.text())
-            .unwrap_or_default()
+        attributes.get(NLMSGERR_ATTR_MSG).map(|message| message.text()).unwrap_or_default()
     }
 }
 
@@ -382,9 +338,7 @@ impl Incoming<'_> {
 fn incoming(mut bytes: &[u8]) -> impl Iterator<Item = Incoming<'_>> {
     std::iter::from_fn(move || {
         let length = u32::from_ne_bytes(*bytes.first_chunk()?) as usize;
-        let message = bytes
-            .get(..length)
-            .filter(|message| message.len() >= HEADER)?;
+        let message = bytes.get(..length).filter(|message| message.len() >= HEADER)?;
         let field = |at: usize| u16::from_ne_bytes([message[at], message[at + 1]]);
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
         Some(Incoming {
