@@ -1,1 +1,22 @@
+//! The laboratory of network namespaces for the black-box tests, and the demo built on it.
+//!
+//! A *host* ([`node::Node`]) is a throw-away network namespace, and so is a [`pod::Pod`]; the
+//! binaries under test ([`bins`]) run inside a host as real processes, called by a small runtime
+//! ([`runtime`]) or directly ([`plugin`]). [`topology`] wires hosts up to the network of DESIGN.md,
+//! [`probe`] asks whether and as whom one end reaches another, and [`snapshot`] compares what a
+//! call left behind. Nothing is ever changed in the machine's own namespace.
 #![forbid(unsafe_code)]
+
+pub mod bins;
+pub mod error;
+pub mod node;
+pub mod plugin;
+pub mod pod;
+pub mod probe;
+pub mod process;
+pub mod require;
+pub mod runtime;
+pub mod snapshot;
+pub mod topology;
+
+pub use error::{Failure, LabError, Outcome, Result};

@@ -1,0 +1,143 @@
+//! Parts that a machine may lack: found, or skipped loudly, or demanded.
+//!
+//! A test that needs a part asks for it first and ends when it is not there. The skip is written by name to the
+//! standard error and, for `scripts/test` to count, as a line of the file that `CBR0_SKIP_LOG` names. What
+//! `CBR0_REQUIRE` lists (comma-separated) must be there: its absence is a failure.
+
+use std::env;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use crate::error::{Context, LabError, Result};
+
+/// Something outside of the project that a test runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// `cnitool`, the reference runtime.
+    Cnitool,
+    /// The folder of the reference plugins.
+    Reference,
+    /// `strace`.
+    Strace,
+}
+
+impl Part {
+    /// The name in `CBR0_REQUIRE`, and of the file or folder in `CBR0_PARTS_DIR`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Cnitool => "cnitool",
+            Part::Reference => "reference",
+            Part::Strace => "strace",
+        }
+    }
+
+    fn find(self) -> Option<PathBuf> {
+        let fetched = env::var_os("CBR0_PARTS_DIR").map(|dir| Path::new(&dir).join(self.name()));
+        fetched.filter(|path| path.exists()).or_else(|| match self {
+            Part::Reference => None,
+            Part::Cnitool | Part::Strace => in_path(self.name()),
+        })
+    }
+}
+
+/// Where `part` is; `None` when the test that asks must end, its skip being noted.
+///
+/// # Errors
+/// [`LabError::Required`] when `CBR0_REQUIRE` lists a part that is not there.
+pub fn part(part: Part) -> Result<Option<PathBuf>> {
+    match part.find() {
+        Some(path) => Ok(Some(path)),
+        None => {
+            missing(
+                part.name(),
+                "it is neither in CBR0_PARTS_DIR nor in PATH: scripts/parts fetches it",
+            )?;
+            Ok(None)
+        }
+    }
+}
+
+/// Whether this process may make network namespaces; `false` when the test must end, its skip being noted.
+///
+/// # Errors
+/// [`LabError::Required`] when `CBR0_REQUIRE` lists `root` and this is not so.
+pub fn root() -> Result<bool> {
+    let status =
+        fs::read_to_string("/proc/self/status").context(|| "read /proc/self/status".to_owned())?;
+    if may_administer(&status) {
+        return Ok(true);
+    }
+    missing(
+        "root",
+        "the test makes network namespaces, which needs CAP_SYS_ADMIN: run it as root",
+    )?;
+    Ok(false)
+}
+
+fn may_administer(proc_status: &str) -> bool {
+    const CAP_SYS_ADMIN: u64 = 1 << 21;
+    let effective = proc_status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    effective.is_some_and(|set| set & CAP_SYS_ADMIN != 0)
+}
+
+fn missing(name: &str, reason: &str) -> Result<()> {
+    let required = env::var("CBR0_REQUIRE").unwrap_or_default();
+    if required.split(',').any(|word| word.trim() == name) {
+        return Err(LabError::Required { part: name.to_owned(), reason: reason.to_owned() });
+    }
+    let test = running_test();
+    // Written past the capture of the test harness, so that a skip is seen even when everything passes.
+    let line = format!("SKIPPED {test}: no {name}: {reason}\n");
+    let mut stderr = std::io::stderr();
+    stderr.write_all(line.as_bytes()).context(|| "write to the standard error".to_owned())?;
+    let Some(log) = env::var_os("CBR0_SKIP_LOG") else { return Ok(()) };
+    let mut log = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&log)
+        .context(|| format!("open CBR0_SKIP_LOG {}", Path::new(&log).display()))?;
+    // One write, so that tests running at once cannot mix their lines.
+    log.write_all(line.as_bytes()).context(|| "write to CBR0_SKIP_LOG".to_owned())
+}
+
+/// `network::two_pods_on_one_node`: the test's file, and its name, which the harness gives to its thread.
+fn running_test() -> String {
+    let executable = env::current_exe().ok();
+    let file = executable
+        .as_deref()
+        .and_then(Path::file_stem)
+        .and_then(|stem| stem.to_str())
+        .unwrap_or("?");
+    let file = file.rsplit_once('-').map_or(file, |(file, _hash)| file);
+    let thread = thread::current();
+    format!("{file}::{}", thread.name().unwrap_or("?"))
+}
+
+fn in_path(program: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?).map(|dir| dir.join(program)).find(|path| path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_right_capability_is_asked_for() {
+        assert!(may_administer("Name:\tx\nCapEff:\t0000000000200000\n"));
+        assert!(!may_administer("Name:\tx\nCapEff:\t000001ffffdfffff\n"));
+        assert!(!may_administer("Name:\tx\n"));
+    }
+
+    #[test]
+    fn the_running_test_is_known_by_name() {
+        assert!(running_test().starts_with("cbr0_tests::"), "{}", running_test());
+        assert!(
+            running_test().ends_with("the_running_test_is_known_by_name"),
+            "{}",
+            running_test()
+        );
+    }
+}

@@ -1,0 +1,291 @@
+//! All that a plugin could change on a host, as text that can be compared.
+//!
+//! ADD and then DEL must leave a host as it was. What may differ all the same is named in one
+//! place, [`Shared`]: objects that belong to the host or the network and not to one attachment.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Write as _};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use kernel::{Rtnl, route};
+
+use crate::error::{Context, Result};
+use crate::node::Node;
+
+/// The state of a host at one moment: what is there, and how it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    facts: BTreeMap<Subject, String>,
+}
+
+/// One thing that a snapshot tells about. Links go by name: an index is never seen by a person.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Link(String),
+    Address { link: String, address: String },
+    Route { link: String, route: String },
+    Sysctl(String),
+    File(String),
+}
+
+/// What may stay behind after the last DEL of a network.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The bridge, whose name this is, with its address, routes and settings: it is made once and
+    /// stays, since other networks and people may use it.
+    bridge: Option<String>,
+}
+
+impl Shared {
+    /// On a host where there was nothing before: the bridge of this name, forwarding, and the
+    /// store's own files.
+    pub fn with_bridge(name: &str) -> Self {
+        Shared { bridge: Some(name.to_owned()) }
+    }
+
+    /// On a host where an ADD and a DEL were done before (the warm-up): the bridge and forwarding
+    /// are there already and must not change; only the store remembers the last address it gave.
+    pub fn after_warm_up() -> Self {
+        Shared { bridge: None }
+    }
+
+    fn allows(&self, subject: &Subject) -> bool {
+        if let Subject::File(path) = subject
+            && path.rsplit('/').next().is_some_and(|name| name.starts_with("last_reserved_ip."))
+        {
+            return true;
+        }
+        let Some(bridge) = &self.bridge else { return false };
+        match subject {
+            Subject::Link(name) => name == bridge,
+            Subject::Address { link, .. } | Subject::Route { link, .. } => link == bridge,
+            // Turning forwarding on makes every link a router's, which does not take redirects.
+            Subject::Sysctl(key) => {
+                let mut parts = key.rsplit('/');
+                let name = parts.next().unwrap_or_default();
+                parts.next() == Some(bridge)
+                    || matches!(name, "ip_forward" | "forwarding" | "accept_redirects")
+            }
+            // The folders of the store and the network, and the lock in it.
+            Subject::File(path) => path.ends_with('/') || path.ends_with("/lock"),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Reads the state of a host: links, addresses, the routes of all tables, the settings of its
+    /// links, and the files of its store of reservations.
+    ///
+    /// # Errors
+    /// The kernel refuses a list, or a file cannot be read.
+    pub fn take(host: &Node) -> Result<Self> {
+        let mut snapshot = Snapshot { facts: BTreeMap::new() };
+        snapshot.read_network(&mut host.rtnl()?)?;
+        host.netns().run(|| snapshot.read_sysctls())??;
+        snapshot.read_files(&host.data_dir(), "")?;
+        Ok(snapshot)
+    }
+
+    /// How `later` differs from this snapshot; `None` when it does not, but in what is shared.
+    pub fn difference(&self, later: &Snapshot, shared: &Shared) -> Option<Difference> {
+        let mut lines = Vec::new();
+        let gone = self
+            .facts
+            .iter()
+            .map(|fact| ('-', fact))
+            .filter(|(_, (subject, state))| later.facts.get(*subject) != Some(*state));
+        let new = later
+            .facts
+            .iter()
+            .map(|fact| ('+', fact))
+            .filter(|(_, (subject, state))| self.facts.get(*subject) != Some(*state));
+        for (sign, (subject, state)) in gone.chain(new) {
+            if !shared.allows(subject) {
+                lines.push((subject.clone(), sign, state.clone()));
+            }
+        }
+        // What something was stands above what it has become.
+        lines.sort_by(|a, b| (&a.0, a.1 == '+').cmp(&(&b.0, b.1 == '+')));
+        (!lines.is_empty()).then_some(Difference { lines })
+    }
+
+    fn tell(&mut self, subject: Subject, state: impl Into<String>) {
+        self.facts.insert(subject, state.into());
+    }
+
+    fn read_network(&mut self, rtnl: &mut Rtnl) -> Result<()> {
+        let links = rtnl.links()?;
+        let names: HashMap<u32, String> =
+            links.iter().map(|link| (link.index, link.name.clone())).collect();
+        let name = |index: Option<u32>| {
+            index.and_then(|index| names.get(&index)).map_or("-", String::as_str)
+        };
+        for link in &links {
+            let mac = link.mac.map(|mac| mac.to_string()).unwrap_or_default();
+            let state = format!(
+                "kind {:?} alias {:?} master {} mtu {} flags {:#x} mac {mac} port {:?}",
+                link.kind,
+                link.alias,
+                name(link.master),
+                link.mtu,
+                link.flags,
+                link.port,
+            );
+            self.tell(Subject::Link(link.name.clone()), state);
+        }
+        for address in rtnl.addresses(0)? {
+            let link = name(Some(address.link)).to_owned();
+            let state = if address.tentative { "tentative" } else { "" };
+            self.tell(Subject::Address { link, address: address.address.to_string() }, state);
+        }
+        const EVERY_TABLE: u32 = 0;
+        for route in rtnl.routes(EVERY_TABLE)? {
+            let link = name(route.link).to_owned();
+            self.tell(Subject::Route { link, route: describe(&route) }, "");
+        }
+        Ok(())
+    }
+
+    /// Every setting of every link, and the one that turns forwarding on.
+    fn read_sysctls(&mut self) -> Result<()> {
+        const IP_FORWARD: &str = "net/ipv4/ip_forward";
+        let state = kernel::sysctl::get(IP_FORWARD)?;
+        self.tell(Subject::Sysctl(IP_FORWARD.to_owned()), state);
+        for folder in ["net/ipv4/conf", "net/ipv6/conf"] {
+            for link in entries(&Path::new("/proc/sys").join(folder))? {
+                for name in entries(&Path::new("/proc/sys").join(folder).join(&link))? {
+                    let key = format!("{folder}/{link}/{name}");
+                    // Some are there to be written only, or not set.
+                    if let Ok(state) = kernel::sysctl::get(&key) {
+                        self.tell(Subject::Sysctl(key), state);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_files(&mut self, folder: &Path, below: &str) -> Result<()> {
+        for name in entries(folder)? {
+            let path = folder.join(&name);
+            if path.is_dir() {
+                let inner = format!("{below}{name}/");
+                self.tell(Subject::File(inner.clone()), "");
+                self.read_files(&path, &inner)?;
+            } else {
+                let content = fs::read(&path).context(|| format!("read {}", path.display()))?;
+                let content = String::from_utf8_lossy(&content).escape_debug().to_string();
+                self.tell(Subject::File(format!("{below}{name}")), content);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn describe(route: &route::Route) -> String {
+    let mut text = format!("{}", route.destination);
+    if let Some(gateway) = route.gateway {
+        let _ = write!(text, " via {gateway}");
+    }
+    let _ = write!(
+        text,
+        " table {} protocol {} scope {} metric {} kind {}",
+        route.table, route.protocol, route.scope, route.priority, route.kind
+    );
+    text
+}
+
+/// The names in a folder; none if it is not there, as before the first ADD.
+fn entries(folder: &Path) -> Result<Vec<String>> {
+    let what = || format!("list {}", folder.display());
+    match fs::read_dir(folder) {
+        Ok(entries) => {
+            let name = |entry: io::Result<fs::DirEntry>| {
+                Ok(entry?.file_name().to_string_lossy().into_owned())
+            };
+            entries.map(name).collect::<io::Result<_>>().context(what)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).context(what),
+    }
+}
+
+/// What differs between two snapshots: a line each for what went (`-`) and what came (`+`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    lines: Vec<(Subject, char, String)>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines
+            .iter()
+            .try_for_each(|(subject, sign, state)| writeln!(out, "{sign} {subject} {state}"))
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Link(name) => write!(out, "link {name}:"),
+            Subject::Address { link, address } => write!(out, "address {address} of {link}"),
+            Subject::Route { link, route } => write!(out, "route {route} out of {link}"),
+            Subject::Sysctl(key) => write!(out, "sysctl {key} ="),
+            Subject::File(path) => write!(out, "file {path}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::MacAddress;
+    use kernel::link::Bridge;
+
+    use super::*;
+    use crate::error::Outcome;
+    use crate::require;
+
+    fn with_bridge(name: &str) -> Result<(Snapshot, Snapshot)> {
+        let host = Node::create("host")?;
+        let before = Snapshot::take(&host)?;
+        let bridge = Bridge { name, mac: MacAddress([2, 0, 0, 0, 0, 1]), mtu: None };
+        host.rtnl()?.request(&bridge.create())?;
+        Ok((before, Snapshot::take(&host)?))
+    }
+
+    #[test]
+    fn a_bridge_that_is_not_the_shared_one_is_told() -> Outcome {
+        if !require::root()? {
+            return Ok(());
+        }
+        let (before, after) = with_bridge("br9")?;
+        assert_eq!(before.difference(&after, &Shared::with_bridge("br9")), None);
+        let told =
+            before.difference(&after, &Shared::with_bridge("cbr0")).map(|told| told.to_string());
+        assert!(told.is_some_and(|told| told.contains("+ link br9: kind \"bridge\"")));
+        assert_eq!(after.difference(&after, &Shared::after_warm_up()), None);
+        Ok(())
+    }
+
+    #[test]
+    fn reservations_are_told_but_not_the_stores_own_files() -> Outcome {
+        if !require::root()? {
+            return Ok(());
+        }
+        let host = Node::create("host")?;
+        let before = Snapshot::take(&host)?;
+        let network = host.data_dir().join("net");
+        fs::create_dir_all(&network)?;
+        for (name, content) in [("lock", ""), ("last_reserved_ip.0", "10.0.1.2")] {
+            fs::write(network.join(name), content)?;
+        }
+        let shared = Shared::with_bridge("cbr0");
+        assert_eq!(before.difference(&Snapshot::take(&host)?, &shared), None);
+        fs::write(network.join("10.0.1.2"), "c1\r\neth0")?;
+        let told = before.difference(&Snapshot::take(&host)?, &shared).map(|told| told.to_string());
+        assert_eq!(told.as_deref(), Some("+ file net/10.0.1.2 c1\\r\\neth0\n"));
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! The network of DESIGN.md: nodes on a switch, a router beside them, and the outside behind it.
+//!
+//! ```text
+//!   node1 10.100.0.2   node2 10.100.0.3  …      router 10.100.0.1 │ 192.0.2.1
+//!        └────────────── switch ──────────────────────┘           │
+//!                                                       outside 192.0.2.10
+//! ```
+//!
+//! All of it in IPv6 too. The nodes' default route leads to the router, which knows no route to any
+//! Pod: what leaves a node with a Pod's address never comes back, unless it was masqueraded.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
+use kernel::link::{Bridge, Veth, VethPeer};
+use kernel::route::Route;
+use kernel::{MacAddress, NetNs, Rtnl, address, link, route, sysctl};
+
+use crate::error::{LabError, Result};
+use crate::node::Node;
+
+/// The name of a node's link to the switch.
+pub const UPLINK: &str = "eth0";
+
+/// The network of DESIGN.md, running.
+#[derive(Debug)]
+pub struct Topology {
+    /// The wire between the nodes.
+    pub switch: Node,
+    /// The way out.
+    pub router: Node,
+    /// A host of the world, with an address of [`outside_addresses`].
+    pub outside: Node,
+    /// The cluster; node number 1 is the first.
+    pub nodes: Vec<Node>,
+}
+
+/// IPv4 and IPv6, in this order, wherever a host has both.
+pub type DualStack<T> = [T; 2];
+
+/// The addresses of node number `number`, counted from 1: `10.100.0.2` and `fd00:100::2` first.
+pub fn node_addresses(number: u8) -> DualStack<IpAddr> {
+    underlay(u16::from(number) + 1)
+}
+
+/// The Pod ranges of node number `number`: `10.0.1.0/24` and `fd00:0:0:1::/64` first.
+pub fn pod_ranges(number: u8) -> DualStack<IpNetwork> {
+    [
+        network(Ipv4Addr::new(10, 0, number, 0), 24),
+        network(Ipv6Addr::new(0xfd00, 0, 0, number.into(), 0, 0, 0, 0), 64),
+    ]
+}
+
+/// The addresses of the host behind the router.
+pub fn outside_addresses() -> DualStack<IpAddr> {
+    beyond(10)
+}
+
+const ROUTER: u16 = 1;
+
+fn underlay(host: u16) -> DualStack<IpAddr> {
+    let v4 = Ipv4Addr::from_bits(Ipv4Addr::new(10, 100, 0, 0).to_bits() + u32::from(host));
+    [v4.into(), Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0, host).into()]
+}
+
+fn beyond(host: u8) -> DualStack<IpAddr> {
+    let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host.into());
+    [Ipv4Addr::new(192, 0, 2, host).into(), v6.into()]
+}
+
+impl Topology {
+    /// Builds it of throw-away hosts.
+    ///
+    /// # Errors
+    /// The process may not make namespaces, or the kernel refuses a link, an address or a route.
+    pub fn create(nodes: u8) -> Result<Self> {
+        Self::build(nodes, Node::create)
+    }
+
+    /// Builds it of hosts that `host` makes by name.
+    ///
+    /// # Errors
+    /// As [`Topology::create`], or `host` fails.
+    pub fn build(nodes: u8, mut host: impl FnMut(&str) -> Result<Node>) -> Result<Self> {
+        let switch = host("switch")?;
+        make_switch(&switch)?;
+        let router = host("router")?;
+        let outside = host("outside")?;
+        attach(&switch, &router, underlay(ROUTER))?;
+        make_way_out(&router, &outside)?;
+        let nodes = (1..=nodes).map(|number| {
+            let node = host(&format!("node{number}"))?;
+            attach(&switch, &node, node_addresses(number))?;
+            default_routes(&node, UPLINK, underlay(ROUTER))?;
+            Ok(node)
+        });
+        Ok(Topology { nodes: nodes.collect::<Result<_>>()?, switch, router, outside })
+    }
+}
+
+const BRIDGE: &str = "switch";
+
+fn make_switch(switch: &Node) -> Result<()> {
+    let bridge = Bridge { name: BRIDGE, mac: mac(0xff, 0), mtu: None };
+    Ok(switch.rtnl()?.request(&bridge.create())?)
+}
+
+/// Gives a host an uplink to the switch with these addresses.
+fn attach(switch: &Node, host: &Node, addresses: DualStack<IpAddr>) -> Result<()> {
+    let mut rtnl = switch.rtnl()?;
+    let master = rtnl.link_by_name(BRIDGE)?.map(|bridge| bridge.index);
+    let number = last_byte(addresses[0]);
+    let peer = VethPeer { namespace: host.netns(), name: UPLINK, mac: Some(mac(number, 1)) };
+    let port = Veth { name: &host.name, mac: mac(number, 2), master, mtu: None, peer };
+    rtnl.request(&port.create())?;
+    address_link(host, UPLINK, addresses)
+}
+
+fn make_way_out(router: &Node, outside: &Node) -> Result<()> {
+    const OUTWARD: &str = "eth1";
+    let peer = VethPeer { namespace: outside.netns(), name: UPLINK, mac: Some(mac(10, 3)) };
+    let wire = Veth { name: OUTWARD, mac: mac(1, 3), master: None, mtu: None, peer };
+    router.rtnl()?.request(&wire.create())?;
+    address_link(router, OUTWARD, beyond(1))?;
+    address_link(outside, UPLINK, outside_addresses())?;
+    default_routes(outside, UPLINK, beyond(1))?;
+    forward(router.netns())
+}
+
+fn forward(netns: &NetNs) -> Result<()> {
+    for setting in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        netns.run(|| sysctl::set(setting, "1"))??;
+    }
+    Ok(())
+}
+
+/// Brings a link up and gives it addresses, in networks of the lab's usual sizes.
+fn address_link(host: &Node, name: &str, addresses: DualStack<IpAddr>) -> Result<()> {
+    let mut rtnl = host.rtnl()?;
+    let link = index(&mut rtnl, name)?;
+    rtnl.request(&link::set_up(link))?;
+    for address in addresses {
+        let prefix = if address.is_ipv4() { 24 } else { 64 };
+        // Without duplicate address detection, so that it can be used at once.
+        rtnl.request(&address::add(link, network(address, prefix), false))?;
+    }
+    Ok(())
+}
+
+fn default_routes(host: &Node, name: &str, gateways: DualStack<IpAddr>) -> Result<()> {
+    let mut rtnl = host.rtnl()?;
+    let link = index(&mut rtnl, name)?;
+    for gateway in gateways {
+        let everything = match gateway {
+            IpAddr::V4(_) => network(Ipv4Addr::UNSPECIFIED, 0),
+            IpAddr::V6(_) => network(Ipv6Addr::UNSPECIFIED, 0),
+        };
+        rtnl.request(&route::add(&Route::new(everything).via(gateway).dev(link)))?;
+    }
+    Ok(())
+}
+
+fn index(rtnl: &mut Rtnl, name: &str) -> Result<u32> {
+    let link = rtnl.link_by_name(name)?;
+    link.map(|link| link.index).ok_or_else(|| LabError::Wrong(format!("the link {name:?} is gone")))
+}
+
+/// Addresses that are the same in every run, so that output can be compared.
+fn mac(host: u8, role: u8) -> MacAddress {
+    MacAddress([0x02, 0xcb, 0x00, 0x00, role, host])
+}
+
+fn last_byte(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(v4) => v4.octets()[3],
+        IpAddr::V6(v6) => v6.octets()[15],
+    }
+}
+
+/// An address with its prefix; one longer than the address is cut to it.
+fn network(address: impl Into<IpAddr>, prefix: u8) -> IpNetwork {
+    let address = address.into();
+    IpNetwork::new(address, prefix).unwrap_or_else(|_| address.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Outcome;
+    use crate::probe::{self, Endpoint, Source};
+    use crate::require;
+
+    #[test]
+    fn nodes_reach_each_other_and_the_outside_with_their_own_addresses() -> Outcome {
+        if !require::root()? {
+            return Ok(());
+        }
+        let lab = Topology::create(2)?;
+        let _second = Endpoint::serve(lab.nodes[1].netns())?;
+        let _outside = Endpoint::serve(lab.outside.netns())?;
+        for family in 0..2 {
+            let own = node_addresses(1)[family];
+            let expected = Source { own, seen: own };
+            let first = lab.nodes[0].netns();
+            assert_eq!(probe::call(first, node_addresses(2)[family])?, expected);
+            assert_eq!(probe::call(first, outside_addresses()[family])?, expected);
+        }
+        Ok(())
+    }
+}
