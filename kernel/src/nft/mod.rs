@@ -1,1 +1,109 @@
-//! nf_tables.
+//! Packet filtering: nf_tables over nfnetlink (`nft(8)`, `linux/netfilter/nf_tables.h`).
+//!
+//! Objects are small values that name themselves; their methods make requests. Requests that
+//! change something are collected and take effect together in [`Nft::commit`], or not at all.
+//!
+//! The kernel has no owners for what lies in a shared table. Callers keep one set per owner that
+//! holds the owner's keys, written in the same transaction, so that an owner's things can be found
+//! by one name and without listing anybody else's.
+
+mod chain;
+mod element;
+mod expression;
+mod interval;
+mod list;
+mod set;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use chain::{Chain, Hook, RuleInfo};
+pub use element::Element;
+pub use expression::{Expression, Field, Verdict};
+pub use interval::intervals;
+pub use set::{KeyType, Set, SetInfo, SetKind};
+pub use table::{Family, Table};
+
+use nix::libc;
+
+use crate::NetNs;
+use crate::netlink::{Error, Message, Protocol, Result, Socket};
+
+/// `struct nfgenmsg`.
+const HEADER: usize = 4;
+const SUBSYSTEM: u16 = libc::NFNL_SUBSYS_NFTABLES as u16;
+const CREATE: u16 = libc::NLM_F_CREATE as u16;
+/// The kernel keeps at most this many bytes of text, its NUL included, as a comment.
+const COMMENT_LIMIT: usize = 128;
+
+/// A socket to the nf_tables of the namespace it was opened in.
+#[derive(Debug)]
+pub struct Nft {
+    socket: Socket,
+}
+
+impl Nft {
+    /// Opens a socket in the current namespace.
+    ///
+    /// # Errors
+    /// The process may not open netlink sockets.
+    pub fn open() -> Result<Self> {
+        Ok(Nft { socket: Socket::open(Protocol::Netfilter)? })
+    }
+
+    /// Opens a socket in another namespace; the calling thread stays where it is.
+    ///
+    /// # Errors
+    /// As [`Nft::open`], or the namespace cannot be entered.
+    pub fn open_in(ns: &NetNs) -> Result<Self> {
+        let what = "open an nf_tables socket in the network namespace";
+        let failed =
+            |error| Error::Socket { what: what.into(), source: std::io::Error::other(error) };
+        ns.run(Self::open).map_err(failed)?
+    }
+
+    /// Makes all changes in one transaction.
+    ///
+    /// # Errors
+    /// The first refusal; then none of the changes was made.
+    pub fn commit(&mut self, changes: &[Message]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let bound = |what: &str, kind: i32| {
+            let [high, low] = SUBSYSTEM.to_be_bytes();
+            Message::new(what, kind as u16, 0, &[libc::AF_UNSPEC as u8, 0, high, low])
+        };
+        let begin = bound("begin an nf_tables transaction", libc::NFNL_MSG_BATCH_BEGIN);
+        let end = bound("end an nf_tables transaction", libc::NFNL_MSG_BATCH_END);
+        self.socket.transaction(&begin, changes, &end)
+    }
+}
+
+/// A request to nf_tables about something in a table of this family.
+fn request(what: String, kind: i32, flags: u16, family: Family) -> Message {
+    Message::new(what, SUBSYSTEM << 8 | kind as u16, flags, &[family.number(), 0, 0, 0])
+}
+
+/// A comment as libnftnl stores it: type, length, text with NUL. Text that is too long is cut.
+fn comment(kind: u8, text: &str) -> Vec<u8> {
+    let mut end = text.len().min(COMMENT_LIMIT - 1);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let length = end as u8 + 1;
+    [&[kind, length], &text.as_bytes()[..end], &[0]].concat()
+}
+
+/// The comment among an object's user data; empty if there is none.
+fn read_comment(kind: u8, mut data: &[u8]) -> String {
+    while let [this, length, rest @ ..] = data {
+        let (value, rest) = rest.split_at(usize::from(*length).min(rest.len()));
+        if *this == kind {
+            let end = value.iter().position(|&byte| byte == 0).unwrap_or(value.len());
+            return String::from_utf8_lossy(&value[..end]).into_owned();
+        }
+        data = rest;
+    }
+    String::new()
+}

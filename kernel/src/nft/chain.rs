@@ -1,0 +1,112 @@
+//! Chains and their rules.
+
+use nix::libc;
+
+use super::{CREATE, Expression, Table, comment, request};
+use crate::netlink::Message;
+
+pub(super) const NFTA_CHAIN_TABLE: u16 = 1;
+pub(super) const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_CHAIN_HOOK: u16 = 4;
+const NFTA_CHAIN_TYPE: u16 = 7;
+const NFTA_HOOK_HOOKNUM: u16 = 1;
+const NFTA_HOOK_PRIORITY: u16 = 2;
+pub(super) const NFTA_RULE_TABLE: u16 = 1;
+pub(super) const NFTA_RULE_CHAIN: u16 = 2;
+pub(super) const NFTA_RULE_EXPRESSIONS: u16 = 4;
+pub(super) const NFTA_RULE_USERDATA: u16 = 7;
+/// `NFTNL_UDATA_RULE_COMMENT`.
+pub(super) const RULE_COMMENT: u8 = 0;
+
+/// Where packets enter a base chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// Source address translation of what leaves (`type nat hook postrouting priority srcnat`).
+    SourceNat,
+}
+
+/// A chain, by table and name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chain<'a> {
+    /// The table it is in.
+    pub table: Table<'a>,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// A rule as the kernel lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleInfo {
+    /// The name of its chain.
+    pub chain: String,
+    /// Its expressions, as the kernel encodes them.
+    pub expressions: Vec<u8>,
+    /// Its comment; empty if it has none.
+    pub comment: String,
+}
+
+impl Chain<'_> {
+    /// Makes the chain if there is none of its name.
+    pub fn add(&self) -> Message {
+        self.new_chain(CREATE)
+    }
+
+    /// Makes the chain; `EEXIST` if there is one of its name.
+    pub fn create(&self) -> Message {
+        self.new_chain(CREATE | libc::NLM_F_EXCL as u16)
+    }
+
+    /// Makes the chain at a hook, if there is none of its name.
+    pub fn add_at(&self, hook: Hook) -> Message {
+        let (kind, number, priority) = match hook {
+            Hook::SourceNat => ("nat", libc::NF_INET_POST_ROUTING, libc::NF_IP_PRI_NAT_SRC),
+        };
+        self.new_chain(CREATE)
+            .nest(NFTA_CHAIN_HOOK, |hook| {
+                hook.put_u32_be(NFTA_HOOK_HOOKNUM, number as u32)
+                    .put_u32_be(NFTA_HOOK_PRIORITY, priority as u32)
+            })
+            .put_text(NFTA_CHAIN_TYPE, kind)
+    }
+
+    /// Deletes the chain with its rules; `EBUSY` while something jumps to it, `ENOENT` if there
+    /// is none.
+    pub fn delete(&self) -> Message {
+        let what = format!("delete nf_tables chain {:?}", self.name);
+        self.named(request(what, libc::NFT_MSG_DELCHAIN, 0, self.table.family))
+    }
+
+    /// Appends a rule.
+    pub fn append(&self, expressions: &[Expression<'_>], text: &str) -> Message {
+        let what = format!("add a rule to nf_tables chain {:?}", self.name);
+        let flags = CREATE | libc::NLM_F_APPEND as u16;
+        let message = self.in_chain(request(what, libc::NFT_MSG_NEWRULE, flags, self.table.family));
+        let message = message.nest(NFTA_RULE_EXPRESSIONS, |list| {
+            expressions.iter().fold(list, |list, one| one.put(list))
+        });
+        if text.is_empty() {
+            message
+        } else {
+            message.put(NFTA_RULE_USERDATA, &comment(RULE_COMMENT, text))
+        }
+    }
+
+    /// Removes all rules of the chain.
+    pub fn flush(&self) -> Message {
+        let what = format!("flush nf_tables chain {:?}", self.name);
+        self.in_chain(request(what, libc::NFT_MSG_DELRULE, 0, self.table.family))
+    }
+
+    fn new_chain(&self, flags: u16) -> Message {
+        let what = format!("add nf_tables chain {:?}", self.name);
+        self.named(request(what, libc::NFT_MSG_NEWCHAIN, flags, self.table.family))
+    }
+
+    fn named(&self, message: Message) -> Message {
+        message.put_text(NFTA_CHAIN_TABLE, self.table.name).put_text(NFTA_CHAIN_NAME, self.name)
+    }
+
+    fn in_chain(&self, message: Message) -> Message {
+        message.put_text(NFTA_RULE_TABLE, self.table.name).put_text(NFTA_RULE_CHAIN, self.name)
+    }
+}

@@ -1,0 +1,102 @@
+//! Elements of sets.
+
+use std::net::IpAddr;
+
+use nix::libc;
+
+use super::expression::{put_value, put_verdict};
+use super::{Verdict, comment, read_comment};
+use crate::address::{from_octets, octets};
+use crate::netlink::{Attribute, Message};
+
+const NFTA_LIST_ELEM: u16 = 1;
+const NFTA_SET_ELEM_KEY: u16 = 1;
+const NFTA_SET_ELEM_DATA: u16 = 2;
+const NFTA_SET_ELEM_FLAGS: u16 = 3;
+const NFTA_SET_ELEM_USERDATA: u16 = 6;
+const NFTA_DATA_VALUE: u16 = 1;
+const NFTA_DATA_VERDICT: u16 = 2;
+const NFTA_VERDICT_CODE: u16 = 1;
+const NFTA_VERDICT_CHAIN: u16 = 2;
+const INTERVAL_END: u32 = libc::NFT_SET_ELEM_INTERVAL_END as u32;
+/// `NFTNL_UDATA_SET_ELEM_COMMENT`.
+const COMMENT: u8 = 0;
+
+/// An element of a set or map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element {
+    /// The key, in network byte order.
+    pub key: Vec<u8>,
+    /// In a verdict map: what happens to a packet with this key.
+    pub verdict: Option<Verdict>,
+    /// Whether a range ends before this key, rather than begins at it.
+    pub ends_interval: bool,
+    /// A word for people; empty if there is none.
+    pub comment: String,
+}
+
+impl Element {
+    /// The element for an address.
+    pub fn new(key: IpAddr) -> Self {
+        Element { key: octets(key), verdict: None, ends_interval: false, comment: String::new() }
+    }
+
+    /// The same element with a verdict, for a map.
+    #[must_use]
+    pub fn to(self, verdict: Verdict) -> Self {
+        Element { verdict: Some(verdict), ..self }
+    }
+
+    /// The same element with a comment. More than 127 bytes are cut.
+    #[must_use]
+    pub fn with_comment(self, comment: impl Into<String>) -> Self {
+        Element { comment: comment.into(), ..self }
+    }
+
+    /// The key as an address, if it has the length of one.
+    pub fn address(&self) -> Option<IpAddr> {
+        from_octets(&self.key)
+    }
+
+    pub(super) fn key_text(&self) -> String {
+        self.address().map_or_else(|| format!("{:02x?}", self.key), |address| address.to_string())
+    }
+
+    pub(super) fn put(&self, list: Message) -> Message {
+        list.nest(NFTA_LIST_ELEM, |element| {
+            let mut element = element.nest(NFTA_SET_ELEM_KEY, |value| put_value(value, &self.key));
+            if self.ends_interval {
+                element = element.put_u32_be(NFTA_SET_ELEM_FLAGS, INTERVAL_END);
+            }
+            if let Some(verdict) = &self.verdict {
+                element = element.nest(NFTA_SET_ELEM_DATA, |value| put_verdict(value, verdict));
+            }
+            if !self.comment.is_empty() {
+                element = element.put(NFTA_SET_ELEM_USERDATA, &comment(COMMENT, &self.comment));
+            }
+            element
+        })
+    }
+
+    pub(super) fn parse(element: &Attribute<'_>) -> Option<Self> {
+        let attributes = element.nested();
+        let flags = attributes.get(NFTA_SET_ELEM_FLAGS).and_then(|flags| flags.u32_be());
+        let userdata = attributes.get(NFTA_SET_ELEM_USERDATA);
+        Some(Element {
+            key: attributes.get(NFTA_SET_ELEM_KEY)?.nested().get(NFTA_DATA_VALUE)?.value.to_vec(),
+            verdict: attributes.get(NFTA_SET_ELEM_DATA).and_then(|data| parse_verdict(&data)),
+            ends_interval: flags.unwrap_or(0) & INTERVAL_END != 0,
+            comment: userdata.map(|data| read_comment(COMMENT, data.value)).unwrap_or_default(),
+        })
+    }
+}
+
+/// The verdicts that this crate writes; others are foreign and read as none.
+fn parse_verdict(data: &Attribute<'_>) -> Option<Verdict> {
+    let verdict = data.nested().get(NFTA_DATA_VERDICT)?.nested();
+    match verdict.get(NFTA_VERDICT_CODE)?.u32_be()? as i32 {
+        libc::NFT_RETURN => Some(Verdict::Return),
+        libc::NFT_JUMP => Some(Verdict::Jump(verdict.get(NFTA_VERDICT_CHAIN)?.text())),
+        _ => None,
+    }
+}

@@ -1,0 +1,152 @@
+//! nf_tables on the real kernel, in throw-away namespaces.
+#![allow(clippy::unwrap_used)]
+
+use std::net::IpAddr;
+
+use nix::errno::Errno;
+
+use super::*;
+
+const TABLE: Table<'static> = Table { family: Family::Inet, name: "cbr0_test" };
+const MAP: Set<'static> =
+    Set { table: TABLE, name: "sources4", key: KeyType::Ipv4, kind: SetKind::VerdictMap };
+const OWNER: Set<'static> =
+    Set { table: TABLE, name: "owner-a", key: KeyType::Ipv6, kind: SetKind::Keys };
+const BASE: Chain<'static> = Chain { table: TABLE, name: "postrouting" };
+const SUBNET: Chain<'static> = Chain { table: TABLE, name: "net-10.0.1.0/24" };
+
+fn nft() -> Nft {
+    Nft::open_in(&NetNs::create().unwrap()).unwrap()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn skeleton() -> Vec<Message> {
+    let network = vec![10, 0, 1, 0];
+    let leave =
+        Expression::Matches { field: Field::Destination, network, prefix: 24, negated: true };
+    let by_source = Expression::InSet { field: Field::Source, set: &MAP, negated: false };
+    vec![
+        TABLE.add(),
+        MAP.add("verdicts"),
+        BASE.add_at(Hook::SourceNat),
+        BASE.append(&[Expression::Is(KeyType::Ipv4), by_source], "by source"),
+        SUBNET.create(),
+        SUBNET.append(&[Expression::Is(KeyType::Ipv4), leave, Expression::Masquerade], "leaves"),
+    ]
+}
+
+fn jump(address: &str) -> Element {
+    Element::new(ip(address)).to(Verdict::Jump(SUBNET.name.into())).with_comment("net/id/eth0")
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let mut nft = nft();
+    nft.commit(&skeleton()).unwrap();
+    nft.commit(&MAP.add_elements(&[jump("10.0.1.5")])).unwrap();
+    assert_eq!(nft.tables().unwrap(), [(Family::Inet, "cbr0_test".to_owned())]);
+    assert_eq!(nft.chains(&TABLE).unwrap(), [BASE.name, SUBNET.name]);
+    assert_eq!(
+        nft.sets(&TABLE).unwrap(),
+        [SetInfo { name: MAP.name.into(), comment: "verdicts".into() }]
+    );
+    let rules = nft.rules(&TABLE).unwrap();
+    let words: Vec<_> =
+        rules.iter().map(|rule| (rule.chain.as_str(), rule.comment.as_str())).collect();
+    assert_eq!(words, [(BASE.name, "by source"), (SUBNET.name, "leaves")]);
+    assert_eq!(nft.elements(&MAP).unwrap().unwrap(), [jump("10.0.1.5")]);
+    assert_eq!(nft.element(&MAP, &jump("10.0.1.5")).unwrap(), Some(jump("10.0.1.5")));
+    assert_eq!(nft.element(&MAP, &jump("10.0.1.6")).unwrap(), None);
+}
+
+#[test]
+fn a_transaction_is_all_or_nothing() {
+    let mut nft = nft();
+    nft.commit(&skeleton()).unwrap();
+    let mut changes = vec![OWNER.create("")];
+    changes.extend(
+        MAP.add_elements(&[Element::new(ip("10.0.1.5")).to(Verdict::Jump("nowhere".into()))]),
+    );
+    let error = nft.commit(&changes).unwrap_err();
+    assert!(error.is(Errno::ENOENT), "{error}");
+    assert!(error.to_string().contains("10.0.1.5"), "{error}");
+    assert_eq!(nft.elements(&OWNER).unwrap(), None);
+}
+
+#[test]
+fn a_present_element_is_not_taken_over() {
+    let mut nft = nft();
+    nft.commit(&skeleton()).unwrap();
+    nft.commit(&MAP.add_elements(&[jump("10.0.1.5")])).unwrap();
+    let second = nft.commit(&MAP.add_elements(&[jump("10.0.1.5")])).unwrap_err();
+    assert!(second.is(Errno::EEXIST), "{second}");
+}
+
+#[test]
+fn a_chain_in_use_stays_and_an_unused_one_goes() {
+    let mut nft = nft();
+    nft.commit(&skeleton()).unwrap();
+    nft.commit(&MAP.add_elements(&[jump("10.0.1.5")])).unwrap();
+    assert!(nft.commit(&[SUBNET.delete()]).unwrap_err().is(Errno::EBUSY));
+    nft.commit(&MAP.delete_elements(&[jump("10.0.1.5")])).unwrap();
+    nft.commit(&[SUBNET.delete()]).unwrap();
+    assert!(nft.commit(&[SUBNET.delete()]).unwrap_err().is_absent());
+}
+
+#[test]
+fn intervals_of_both_families_are_held() {
+    let mut nft = nft();
+    let name = |key, name| Set { table: TABLE, name, key, kind: SetKind::Intervals };
+    let (v4, v6) = (name(KeyType::Ipv4, "exempt4"), name(KeyType::Ipv6, "exempt6"));
+    let elements4 = intervals(&["10.0.0.0/14".parse().unwrap(), "192.0.2.0/24".parse().unwrap()]);
+    let elements6 = intervals(&["fd00::/48".parse().unwrap()]);
+    let mut changes = vec![TABLE.add(), v4.add(""), v6.add("")];
+    changes.extend(v4.add_elements(&elements4));
+    changes.extend(v6.add_elements(&elements6));
+    nft.commit(&changes).unwrap();
+    let mut found = nft.elements(&v4).unwrap().unwrap();
+    found.sort_by(|a, b| a.key.cmp(&b.key));
+    assert_eq!(found, elements4);
+    assert_eq!(nft.elements(&v6).unwrap().unwrap().len(), 2);
+
+    nft.commit(&[v4.flush()]).unwrap();
+    assert_eq!(nft.elements(&v4).unwrap().unwrap(), []);
+}
+
+#[test]
+fn many_elements_are_split_over_messages() {
+    let mut nft = nft();
+    nft.commit(&[TABLE.add(), OWNER.create("owner")]).unwrap();
+    let keys: Vec<_> = (0..5000u32)
+        .map(|n| Element::new(ip("fd00::").max(format!("fd00::{n:x}").parse().unwrap())))
+        .collect();
+    nft.commit(&OWNER.add_elements(&keys)).unwrap();
+    assert_eq!(nft.elements(&OWNER).unwrap().unwrap().len(), 5000);
+    nft.commit(&[OWNER.delete()]).unwrap();
+    assert_eq!(nft.sets(&TABLE).unwrap(), []);
+}
+
+#[test]
+fn absent_things_are_empty_not_errors() {
+    let mut nft = nft();
+    assert_eq!(nft.tables().unwrap(), []);
+    assert_eq!(nft.sets(&TABLE).unwrap(), []);
+    assert_eq!(nft.rules(&TABLE).unwrap(), []);
+    assert_eq!(nft.elements(&MAP).unwrap(), None);
+    assert_eq!(nft.element(&MAP, &jump("10.0.1.5")).unwrap(), None);
+    assert!(nft.commit(&[TABLE.delete()]).unwrap_err().is_absent());
+    nft.commit(&[]).unwrap();
+}
+
+#[test]
+fn comments_are_cut_at_whole_characters() {
+    let long = "ä".repeat(100);
+    let stored = comment(0, &long);
+    assert_eq!(stored.len(), 2 + 126 + 1);
+    assert_eq!(read_comment(0, &stored), "ä".repeat(63));
+    assert_eq!(read_comment(7, &[&comment(0, "other")[..], &comment(7, "mine")].concat()), "mine");
+    assert_eq!(read_comment(7, &[7, 200, b'x']), "x");
+}
