@@ -143,9 +143,9 @@ mod tests {
     fn the_names_of_a_triple_never_change() {
         let pod = attachment("cbr0", "0123456789abcdef", "eth0");
         assert_eq!(pod.alias(), "cbr0/0123456789abcdef/eth0");
-        assert_eq!(pod.host_veth_name(0), "PIN0");
-        assert_eq!(pod.host_veth_name(1), "PIN1");
-        assert_eq!(pod.owner_key(), "PINK");
+        assert_eq!(pod.host_veth_name(0), "vethkt4dxjzron6");
+        assert_eq!(pod.host_veth_name(1), "vethkt4ddci7alu");
+        assert_eq!(pod.owner_key(), "kt4dqwv2hpxjmlkj-taehmqec6k2og7ama72mkqcf");
     }
 
     #[test]

@@ -235,4 +235,5 @@ fn parse_version(object: &Object, supported: &[SpecVersion]) -> Result<SpecVersi
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;

@@ -51,8 +51,8 @@ pub fn exec(program: &Path, verb: Verb, env: &Env, stdin: &[u8]) -> Result<Vec<u
             format!("plugin {}, {}: {what}: {error}", program.display(), verb.as_str()),
         )
     };
-    let mut child =
-        spawn(&mut command(program, verb, env)).map_err(|error| failed("cannot be run", error))?;
+    let mut child = spawn(&mut command(program, verb, env), || thread::sleep(BUSY_PAUSE))
+        .map_err(|error| failed("cannot be run", error))?;
     let stdout = exchange(&mut child, stdin);
     let status = child.wait().map_err(|error| failed("cannot be waited for", error))?;
     let stdout = stdout.map_err(|error| failed("cannot be talked to", error))?;
@@ -92,12 +92,11 @@ fn command(program: &Path, verb: Verb, env: &Env) -> Command {
     command
 }
 
-fn spawn(command: &mut Command) -> io::Result<Child> {
+/// Starts the program, and calls `pause` and tries again while it is being written.
+fn spawn(command: &mut Command, mut pause: impl FnMut()) -> io::Result<Child> {
     for _ in 1..BUSY_TRIES {
         match command.spawn() {
-            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
-                thread::sleep(BUSY_PAUSE);
-            }
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => pause(),
             done => return done,
         }
     }
@@ -127,4 +126,5 @@ fn exchange(child: &mut Child, stdin: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;

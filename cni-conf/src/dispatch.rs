@@ -201,4 +201,5 @@ fn versions<P: Plugin>() -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;

@@ -7,6 +7,7 @@
 mod parse;
 mod render;
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;
 
 use ipnetwork::IpNetwork;
