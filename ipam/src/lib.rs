@@ -1,1 +1,25 @@
+//! Addresses for containers (IPAM): which one is next, who has which, and the call of whatever
+//! IPAM plugin a network names.
+//!
+//! A configuration has *range sets*; each attachment gets one address of each set. Three layers,
+//! the upper using the lower:
+//!
+//! - **pure**: [`range`] and [`range_set`] check what the configuration says, [`allocate`] says
+//!   which address is tried next and which request is refused;
+//! - **on disk**: [`store`] keeps a file for each reservation, in the reference's format;
+//! - **the plugin**: [`config`] reads the configuration, [`host_local`] is the plugin, and [`call`]
+//!   is how other plugins reach it or any other IPAM.
 #![forbid(unsafe_code)]
+
+pub mod allocate;
+pub mod call;
+pub mod config;
+mod errors;
+pub mod host_local;
+pub mod range;
+pub mod range_set;
+mod resolv_conf;
+pub mod store;
+
+pub use call::Ipam;
+pub use host_local::HostLocal;

@@ -1,0 +1,242 @@
+//! The reservations of a network, on disk, in the format of the reference `host-local`.
+//!
+//! The format is an interface: a node can change between the two suites at any time, and both
+//! may even run side by side, for both take the same lock.
+//!
+//! ```text
+//! <dataDir>/<network>/             0755
+//!     lock                         0750, empty; whoever holds flock(LOCK_EX) on it may change things
+//!     10.0.1.5                     0600, "<container ID>\r\n<ifname>", no newline at the end
+//!     2001:db8::5                  the address in its RFC 5952 form
+//!     last_reserved_ip.0           0600, the address last reserved of range set 0
+//! ```
+//!
+//! Old versions wrote the container ID alone. A file without content is what the reference leaves
+//! when it dies between creating and writing; here it counts as free, and [`place`] is why this
+//! store makes none.
+//!
+//! Nothing else may lie in that directory, since the reference reads every file in it; scratch
+//! files lie beside it, as `<dataDir>/.<network>.new`. No network has such a name.
+
+mod place;
+mod record;
+mod snapshot;
+
+use std::collections::HashSet;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+
+pub use record::{Holder, Record};
+pub use snapshot::{Entry, Snapshot};
+
+/// Where the reference keeps its reservations when the configuration has no `dataDir`.
+pub const DEFAULT_DATA_DIR: &str = "/var/lib/cni/networks";
+
+const LOCK: &str = "lock";
+const LAST_RESERVED: &str = "last_reserved_ip.";
+
+/// The store of one network. Nothing is touched before a lock is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    data_dir: PathBuf,
+    network: String,
+}
+
+/// What could not be done in the store.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {source}", path.display())]
+pub struct StoreError {
+    action: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl StoreError {
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "free space or inodes on the filesystem of dataDir"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "run the plugin as root, and look at owner, mode and security labels of dataDir"
+            }
+            _ => "dataDir must be a directory on a local filesystem that can be written",
+        }
+    }
+
+    fn at<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self { action, path: path.to_owned(), source }
+    }
+}
+
+impl Store {
+    /// The store of `network`, a checked network name, under `data_dir`.
+    pub fn new(data_dir: &Path, network: &str) -> Self {
+        Self { data_dir: data_dir.to_owned(), network: network.to_owned() }
+    }
+
+    /// The network's own directory.
+    pub fn directory(&self) -> PathBuf {
+        self.data_dir.join(&self.network)
+    }
+
+    /// Takes the lock, waiting for it; makes the directory if there is none.
+    pub fn lock(&self) -> Result<Locked, StoreError> {
+        let directory = self.directory();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&directory)
+            .map_err(StoreError::at("create the directory", &directory))?;
+        self.open_lock()
+    }
+
+    /// Takes the lock, waiting for it; `None` when the network has no directory, for then it has
+    /// no reservations, and none is made only to be looked at.
+    pub fn lock_existing(&self) -> Result<Option<Locked>, StoreError> {
+        match self.open_lock() {
+            // With O_CREAT it is the directory that is missing.
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+            locked => locked.map(Some),
+        }
+    }
+
+    fn open_lock(&self) -> Result<Locked, StoreError> {
+        let directory = self.directory();
+        let path = directory.join(LOCK);
+        // std asks for write access with create(true); the reference creates it read-only.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlag::O_CREAT.bits())
+            .mode(0o750)
+            .open(&path)
+            .map_err(StoreError::at("open the lock", &path))?;
+        file.lock().map_err(StoreError::at("lock", &path))?;
+        let scratch = self.data_dir.join(format!(".{}.new", self.network));
+        Ok(Locked { directory, scratch, _lock: file })
+    }
+
+    /// Whether a reservation could be written, found out in constant time and without a trace.
+    pub fn probe(&self) -> Result<(), StoreError> {
+        let directory = self.directory();
+        let present = directory.ancestors().find(|ancestor| ancestor.exists());
+        let present = present.unwrap_or(Path::new("."));
+        place::probe(present).map_err(StoreError::at("write to", present))
+    }
+}
+
+/// The store while this process holds its lock; dropping it lets go.
+#[derive(Debug)]
+pub struct Locked {
+    directory: PathBuf,
+    scratch: PathBuf,
+    _lock: File,
+}
+
+impl Locked {
+    /// Reads every reservation.
+    pub fn scan(&self) -> Result<Snapshot, StoreError> {
+        Snapshot::read(&self.directory)
+            .map_err(StoreError::at("read the directory", &self.directory))
+    }
+
+    /// Reserves `address` for `holder`; `false` if it is somebody's already.
+    ///
+    /// The name appears with its whole content or not at all, and never over another's. A
+    /// reservation without content is nobody's and is replaced.
+    pub fn reserve(&self, address: IpAddr, holder: &Holder) -> Result<bool, StoreError> {
+        let path = self.reservation(address);
+        let contents = holder.contents();
+        let place = || match place::create(&path, contents.as_bytes(), &self.scratch) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(StoreError::at("write the reservation", &path)(error)),
+        };
+        if place()? {
+            return Ok(true);
+        }
+        if snapshot::read_record(&path) != Record::Empty {
+            return Ok(false);
+        }
+        remove(&path)?;
+        place()
+    }
+
+    /// Takes back a reservation that this process has just made.
+    pub fn unreserve(&self, address: IpAddr) -> Result<(), StoreError> {
+        remove(&self.reservation(address))
+    }
+
+    /// The address last reserved of the range set with this index. What cannot be read or is no
+    /// address counts as none: only the round robin begins anew.
+    pub fn last_reserved(&self, set: usize) -> Option<IpAddr> {
+        let text = std::fs::read_to_string(self.last_reserved_file(set)).ok()?;
+        text.trim().parse().ok().map(|address: IpAddr| address.to_canonical())
+    }
+
+    /// Notes the address last reserved of the range set with this index.
+    pub fn set_last_reserved(&self, set: usize, address: IpAddr) -> Result<(), StoreError> {
+        let path = self.last_reserved_file(set);
+        place::replace(&path, address.to_string().as_bytes(), &self.scratch)
+            .map_err(StoreError::at("write", &path))
+    }
+
+    /// Removes what `holder` has, and says how many reservations that were. None is fine.
+    pub fn release(&self, holder: &Holder) -> Result<usize, StoreError> {
+        remove_all(self.scan()?.matching(holder))
+    }
+
+    /// Removes every reservation that belongs to none of `valid`, and scratch that a killed
+    /// process left.
+    pub fn retain(&self, valid: &HashSet<Holder>) -> Result<usize, StoreError> {
+        remove(&self.scratch)?;
+        let containers: HashSet<&str> = valid.iter().map(Holder::container_id).collect();
+        let snapshot = self.scan()?;
+        remove_all(snapshot.reservations().filter(|entry| match &entry.record {
+            Record::Held(holder) => !valid.contains(holder),
+            // The old form does not say which interface: any valid one may be meant.
+            Record::Legacy(container_id) => !containers.contains(container_id.as_str()),
+            Record::Empty => true,
+            Record::Foreign => false,
+        }))
+    }
+
+    fn reservation(&self, address: IpAddr) -> PathBuf {
+        self.directory.join(address.to_string())
+    }
+
+    fn last_reserved_file(&self, set: usize) -> PathBuf {
+        self.directory.join(format!("{LAST_RESERVED}{set}"))
+    }
+}
+
+/// Removes the files, as many as possible, then reports the first that stayed.
+fn remove_all<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<usize, StoreError> {
+    let mut removed = 0;
+    let mut first_error = None;
+    for entry in entries {
+        match remove(&entry.path) {
+            Ok(()) => removed += 1,
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    first_error.map_or(Ok(removed), Err)
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::at("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
