@@ -1,0 +1,96 @@
+//! `scripts/demo`: the network of DESIGN.md on one machine, and proof that it holds.
+//!
+//! A switch, a router, an outside host and N nodes are network namespaces; every node runs the
+//! route syncer and gets M Pods from the plugins, through the conflist people copy. Then everybody
+//! calls everybody and says what source address the other end saw.
+//!
+//! One process makes all of it ([`worker`]), another only watches it and cleans up ([`supervisor`]):
+//! so nothing stays behind, however the first one ends. What must be found again for that is in one
+//! folder and under one prefix ([`state`], [`names`]).
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "the demo's output is what it is for")]
+
+mod commands;
+mod matrix;
+mod names;
+mod processes;
+mod state;
+mod supervisor;
+mod syncer;
+mod worker;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use cbr0_tests::LabError;
+use clap::{Args, Parser, Subcommand};
+
+/// Shows the cbr0 network on this machine: nodes and Pods in network namespaces, and who sees whom.
+///
+/// The machine's own network is not touched. Needs root.
+#[derive(Parser)]
+#[command(name = "demo", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    lab: Lab,
+}
+
+/// What to build.
+#[derive(Args, Clone, Copy)]
+struct Lab {
+    /// Number of nodes.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
+    nodes: u8,
+    /// Number of Pods a node.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=100))]
+    pods: u8,
+    /// Leave everything running at the end, for `demo exec`, until `demo down`.
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a command inside a host or Pod of a kept demo: `demo exec node1 -- ip route`.
+    Exec {
+        /// Its name, as `demo status` lists them: node1, node1-pod1, switch, router, outside.
+        host: String,
+        /// The command and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Lists what a kept demo consists of.
+    Status,
+    /// Removes a kept demo, or what is left of one that was killed.
+    Down,
+    /// The process that does the work; the demo starts it itself.
+    #[command(hide = true)]
+    Worker {
+        /// The process without which it must not go on.
+        supervisor: i32,
+        #[command(flatten)]
+        lab: Lab,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = match cli.command {
+        None => supervisor::run(cli.lab),
+        Some(Command::Worker { supervisor, lab }) => worker::run(supervisor, lab),
+        Some(Command::Exec { host, command }) => commands::exec(&host, &command),
+        Some(Command::Status) => commands::status(),
+        Some(Command::Down) => commands::down(),
+    };
+    ended.unwrap_or_else(|error: LabError| {
+        say(&format!("demo: {error}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// Writes a line to the standard error. Nobody may be there to read it, which is no failure.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -1,0 +1,160 @@
+//! The folder that holds everything a demo leaves on disk, and the way back from there.
+
+use std::fs::{self, DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use cbr0_tests::error::Context;
+use cbr0_tests::{LabError, Result};
+
+use crate::names;
+use crate::processes::Process;
+
+const FOLDER: &str = "/run/cbr0-demo";
+/// Folder of recorded processes, a file each.
+const PROCESSES: &str = "processes";
+/// The process that makes the demo.
+pub(crate) const WORKER: &str = "worker";
+/// Is there when the demo was told to stay.
+const KEPT: &str = "kept";
+/// Is there when `/run/netns` was made by the demo.
+const MADE_NETNS: &str = "made-run-netns";
+
+/// The demo's folder, locked: one demo at a time.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Held as long as this value; the folder itself is the lock, so that none is left.
+    _lock: File,
+}
+
+/// A file or folder of the demo.
+pub(crate) fn path(name: &str) -> PathBuf {
+    Path::new(FOLDER).join(name)
+}
+
+/// The file that records a process of the demo.
+pub(crate) fn process_file(name: &str) -> PathBuf {
+    path(PROCESSES).join(name)
+}
+
+/// Whether there is anything of a demo here.
+pub(crate) fn exists() -> bool {
+    Path::new(FOLDER).exists()
+}
+
+/// Whether the demo was told to stay, and did.
+pub(crate) fn is_kept() -> bool {
+    path(KEPT).exists()
+}
+
+/// The recorded processes by name.
+pub(crate) fn processes() -> Result<Vec<(String, Option<Process>)>> {
+    let folder = path(PROCESSES);
+    let what = || format!("list {}", folder.display());
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries.collect::<io::Result<Vec<_>>>().context(what)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error).context(what),
+    };
+    let files =
+        entries.into_iter().map(|entry| entry.path()).filter(|file| file.extension().is_none());
+    let mut found: Vec<_> = files
+        .map(|file| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Ok((name, Process::recorded(&file)?))
+        })
+        .collect::<Result<_>>()?;
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+impl State {
+    /// Takes the folder, made if it is not there.
+    ///
+    /// # Errors
+    /// Another demo has it.
+    pub(crate) fn claim() -> Result<Self> {
+        loop {
+            match DirBuilder::new().mode(0o700).create(FOLDER) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(error).context(|| format!("make {FOLDER}"));
+                }
+                _ => {}
+            }
+            let lock = match File::open(FOLDER) {
+                // Its last owner has just removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.context(|| format!("open {FOLDER}"))?,
+            };
+            match lock.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(LabError::Wrong(
+                        "another demo is running on this machine: wait for its end, or stop it"
+                            .to_owned(),
+                    ));
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).context(|| format!("lock {FOLDER}"));
+                }
+            }
+            if is_at(&lock, FOLDER) {
+                return Ok(State { _lock: lock });
+            }
+        }
+    }
+
+    /// Whether a demo that was killed has left anything.
+    pub(crate) fn has_leftovers(&self) -> Result<bool> {
+        let mut files = fs::read_dir(FOLDER).context(|| format!("list {FOLDER}"))?;
+        Ok(files.next().is_some() || !names::all()?.is_empty())
+    }
+
+    /// Makes what a new demo needs to be found again.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        let processes = path(PROCESSES);
+        fs::create_dir_all(&processes).context(|| format!("make {}", processes.display()))?;
+        if !Path::new(names::FOLDER).exists() {
+            // The note first: a folder too many is never removed, one forgotten would stay.
+            write(MADE_NETNS, "")?;
+            fs::create_dir_all(names::FOLDER).context(|| format!("make {}", names::FOLDER))?;
+        }
+        Ok(())
+    }
+
+    /// Lets the demo stay when its processes end.
+    pub(crate) fn keep(&self) -> Result<()> {
+        write(KEPT, "")
+    }
+
+    /// Removes everything of a demo, whatever state it is in: its processes, its namespaces with
+    /// all the links in them, its files.
+    pub(crate) fn remove_everything(self) -> Result<()> {
+        // The worker before all others, since it starts them.
+        let (worker, others): (Vec<_>, Vec<_>) =
+            processes()?.into_iter().partition(|(name, _)| name == WORKER);
+        for (_, process) in worker.into_iter().chain(others) {
+            process.map_or(Ok(()), Process::end)?;
+        }
+        names::remove_all()?;
+        if path(MADE_NETNS).exists() {
+            // Not if somebody else has put something there since.
+            let _ = fs::remove_dir(names::FOLDER);
+        }
+        fs::remove_dir_all(FOLDER).context(|| format!("remove {FOLDER}"))
+    }
+}
+
+/// Writes a file of the demo.
+pub(crate) fn write(name: &str, content: &str) -> Result<()> {
+    let path = path(name);
+    fs::write(&path, content).context(|| format!("write {}", path.display()))
+}
+
+fn is_at(file: &File, path: &str) -> bool {
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}

@@ -1,0 +1,121 @@
+//! The process that people start: it has the demo built by another, and cleans up after it.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::{self, Child, Command, ExitCode, ExitStatus};
+
+use cbr0_tests::error::Context;
+use cbr0_tests::require;
+use cbr0_tests::{LabError, Result};
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::processes::Process;
+use crate::state::{self, State};
+use crate::{Lab, say};
+
+/// How the worker ended.
+enum End {
+    Exited(ExitStatus),
+    Interrupted(Signal),
+}
+
+/// Runs a demo from its beginning to its end.
+pub(crate) fn run(lab: Lab) -> Result<ExitCode> {
+    if !require::root()? {
+        return Err(LabError::Wrong(
+            "the demo makes network namespaces: run it as root".to_owned(),
+        ));
+    }
+    // Before anything is made: from here on, a signal is only ever taken where it is waited for.
+    let signals = block_signals()?;
+    let state = State::claim()?;
+    if state::is_kept() {
+        return Err(LabError::Wrong(
+            "a demo is being kept: look at it with \"demo status\", remove it with \"demo down\""
+                .to_owned(),
+        ));
+    }
+    if !state.has_leftovers()? {
+        return supervise(state, lab, &signals);
+    }
+    say("demo: removing what a demo left that was killed");
+    state.remove_everything()?;
+    supervise(State::claim()?, lab, &signals)
+}
+
+fn supervise(state: State, lab: Lab, signals: &SigSet) -> Result<ExitCode> {
+    let ended = state.prepare().and_then(|()| work(lab, signals));
+    let (code, holds) = match &ended {
+        Ok(End::Exited(status)) => (exit_code(*status), status.success()),
+        Ok(End::Interrupted(signal)) => {
+            say(&format!("demo: {signal}, removing everything"));
+            (ExitCode::from(128 + *signal as u8), false)
+        }
+        Err(_) => (ExitCode::FAILURE, false),
+    };
+    if holds && lab.keep {
+        state.keep()?;
+    } else {
+        state.remove_everything()?;
+    }
+    ended.map(|_| code)
+}
+
+fn exit_code(status: ExitStatus) -> ExitCode {
+    match status.code() {
+        Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        None => {
+            say(&format!("demo: the process that did the work died: {status}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn block_signals() -> Result<SigSet> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
+        signals.add(signal);
+    }
+    signals.thread_block().context(|| "block signals".to_owned())?;
+    Ok(signals)
+}
+
+fn work(lab: Lab, signals: &SigSet) -> Result<End> {
+    let mut worker = start_worker(lab)?;
+    let ended = record(&worker).and_then(|()| wait(&mut worker, signals));
+    // On every way out: with the worker alive, nothing could be removed for good.
+    let _ = worker.kill();
+    let status = worker.wait().context(|| "wait for the demo's worker".to_owned())?;
+    Ok(ended?.map_or(End::Exited(status), End::Interrupted))
+}
+
+fn start_worker(lab: Lab) -> Result<Child> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("demo").args(["worker", &process::id().to_string()]);
+    command.args(["--nodes", &lab.nodes.to_string(), "--pods", &lab.pods.to_string()]);
+    if lab.keep {
+        command.arg("--keep");
+    }
+    // Its own process group: Ctrl-C comes to the supervisor alone, which then ends the worker.
+    command.process_group(0).spawn().context(|| "start the demo's worker".to_owned())
+}
+
+fn record(worker: &Child) -> Result<()> {
+    let process = i32::try_from(worker.id()).ok().and_then(Process::running);
+    process.map_or(Ok(()), |process| process.record(&state::process_file(state::WORKER)))
+}
+
+/// The signal that interrupted the demo, or nothing once the worker has ended.
+fn wait(worker: &mut Child, signals: &SigSet) -> Result<Option<Signal>> {
+    loop {
+        match signals.wait().context(|| "wait for a signal".to_owned())? {
+            Signal::SIGCHLD => {
+                let ended =
+                    worker.try_wait().context(|| "wait for the demo's worker".to_owned())?;
+                if ended.is_some() {
+                    return Ok(None);
+                }
+            }
+            signal => return Ok(Some(signal)),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The demo's story, from the first namespace to the last call.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use cbr0_tests::error::Context;
+use cbr0_tests::node::Node;
+use cbr0_tests::pod::{self, Pod};
+use cbr0_tests::probe::Endpoint;
+use cbr0_tests::runtime::{Attachment, Network, Runtime};
+use cbr0_tests::topology::{self, DualStack, Topology, node_addresses, pod_ranges};
+use cbr0_tests::{LabError, Result, bins};
+use kernel::route::TABLE_MAIN;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::getppid;
+use serde_json::{Value, json};
+
+use crate::matrix::{Kind, Matrix, Party};
+use crate::state;
+use crate::syncer::{self, Syncer};
+use crate::{Lab, names};
+
+/// The conflist that people copy.
+const CONFLIST: &str = include_str!("../../../../cni-conf/net.d/10-cbr0.conflist");
+
+/// A Pod that was added, with what the demo tells about it.
+struct AddedPod {
+    pod: Pod,
+    node: u8,
+    addresses: DualStack<IpAddr>,
+    mac: String,
+}
+
+/// Builds the network, shows it, and proves it.
+pub(crate) fn run(supervisor: i32, lab: Lab) -> Result<ExitCode> {
+    end_with(supervisor)?;
+    let topology = Topology::build(lab.nodes, |host| {
+        Node::with(host, names::create(host)?, &state::path(host))
+    })?;
+    println!("{} nodes on one switch, a router, and the outside behind it.", topology.nodes.len());
+    syncer::write_nodes(&topology.nodes)?;
+    let syncers = topology.nodes.iter().map(Syncer::start).collect::<Result<Vec<_>>>()?;
+    syncers.iter().try_for_each(Syncer::wait)?;
+    println!("Every node's route syncer has synced.\n");
+
+    let pods = add_pods(&topology, lab.pods)?;
+    print_pods(&pods);
+    print_routes(&topology)?;
+    let matrix = call_everybody(&topology, &pods)?;
+    println!("{matrix}");
+    let (calls, kept) = matrix.count();
+    if calls != kept {
+        println!("FAILED: {kept} of {calls} calls were as promised.");
+        return Ok(ExitCode::FAILURE);
+    }
+    println!(
+        "OK: all {calls} calls were as promised: the caller's own address inside, its node's outside."
+    );
+    if lab.keep {
+        println!(
+            "\nIt stays: scripts/demo exec node1 -- ip route; scripts/demo status; scripts/demo down"
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lets this process die with its supervisor, which could not clean up after it any more.
+fn end_with(supervisor: i32) -> Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)
+        .context(|| "tie the worker to its supervisor".to_owned())?;
+    // It may have died before that.
+    if getppid().as_raw() == supervisor {
+        Ok(())
+    } else {
+        Err(LabError::Wrong("the demo's supervisor is gone".to_owned()))
+    }
+}
+
+fn add_pods(topology: &Topology, pods_a_node: u8) -> Result<Vec<AddedPod>> {
+    let mut added = Vec::new();
+    for (number, node) in (1..).zip(&topology.nodes) {
+        let network = configure(node, number)?;
+        let mut runtime = Runtime::new(node, bins::plugin_dir()?);
+        for pod in 1..=pods_a_node {
+            let name = format!("{}-pod{pod}", node.name);
+            let pod = Pod::with(&name, names::create(&name)?);
+            let result = runtime.add(&network, &Attachment::new(&name, names::path(&name)))?;
+            let addresses = pod::addresses(&result)?.try_into();
+            let addresses = addresses.map_err(|_| {
+                LabError::Wrong(format!("{name} has not one address a family: {result}"))
+            })?;
+            added.push(AddedPod { pod, node: number, addresses, mac: mac_in_the_pod(&result) });
+        }
+    }
+    Ok(added)
+}
+
+/// Fills a node's own values into the conflist, and puts it into the node's folder.
+fn configure(node: &Node, number: u8) -> Result<Network> {
+    let mut list: Value =
+        serde_json::from_str(CONFLIST).map_err(|error| LabError::Conflist(error.to_string()))?;
+    let bridge = &mut list["plugins"][0];
+    bridge["syncStatus"] = json!(syncer::status_file(node));
+    bridge["ipam"]["ranges"] = pod_ranges(number)
+        .map(|range| json!([{"subnet": range.to_string()}]))
+        .into_iter()
+        .collect();
+    bridge["ipam"]["dataDir"] = json!(node.data_dir());
+    let file: PathBuf = [node.name.as_str(), "10-cbr0.conflist"].iter().collect();
+    state::write(&file.to_string_lossy(), &format!("{list:#}\n"))?;
+    Network::from_value(&list)
+}
+
+fn mac_in_the_pod(result: &Value) -> String {
+    let interfaces = result["interfaces"].as_array();
+    let inside = interfaces.and_then(|interfaces| {
+        interfaces.iter().find(|interface| interface["sandbox"].is_string())
+    });
+    inside.and_then(|interface| interface["mac"].as_str()).unwrap_or("?").to_owned()
+}
+
+fn print_pods(pods: &[AddedPod]) {
+    println!("{:<14}{:<8}{:<14}{:<22}MAC", "Pod", "node", "IPv4", "IPv6");
+    for AddedPod { pod, node, addresses: [v4, v6], mac } in pods {
+        println!(
+            "{:<14}node{node:<4}{:<14}{:<22}{mac}",
+            pod.container_id,
+            v4.to_string(),
+            v6.to_string()
+        );
+    }
+    println!();
+}
+
+fn print_routes(topology: &Topology) -> Result<()> {
+    for node in &topology.nodes {
+        println!("Routes of {}:", node.name);
+        let mut rtnl = node.rtnl()?;
+        for route in rtnl.routes(TABLE_MAIN)? {
+            let link = route.link.map(|link| rtnl.link_by_index(link)).transpose()?.flatten();
+            // Every link has its own link-local network; it says nothing here.
+            if matches!(route.destination.ip(), IpAddr::V6(v6) if v6.is_unicast_link_local()) {
+                continue;
+            }
+            let mut line = format!("  {:<20}", route.destination.to_string());
+            if let Some(gateway) = route.gateway {
+                let _ = write!(line, " via {gateway}");
+            }
+            println!("{line} dev {}", link.map(|link| link.name).unwrap_or_default());
+        }
+    }
+    println!();
+    Ok(())
+}
+
+fn call_everybody(topology: &Topology, pods: &[AddedPod]) -> Result<Matrix> {
+    let mut parties = Vec::new();
+    for AddedPod { pod, node, addresses, .. } in pods {
+        let (name, node) = (pod.container_id.clone(), node_addresses(*node));
+        parties.push(Party {
+            name,
+            kind: Kind::Pod,
+            addresses: *addresses,
+            node,
+            netns: pod.netns(),
+        });
+    }
+    for (number, node) in (1..).zip(&topology.nodes) {
+        let addresses = node_addresses(number);
+        parties.push(Party {
+            name: node.name.clone(),
+            kind: Kind::Node,
+            addresses,
+            node: addresses,
+            netns: node.netns(),
+        });
+    }
+    let addresses = topology::outside_addresses();
+    let name = topology.outside.name.clone();
+    parties.push(Party {
+        name,
+        kind: Kind::Outside,
+        addresses,
+        node: addresses,
+        netns: topology.outside.netns(),
+    });
+
+    let _listening =
+        parties.iter().map(|party| Endpoint::serve(party.netns)).collect::<Result<Vec<_>>>()?;
+    Ok(Matrix::of(&parties))
+}
