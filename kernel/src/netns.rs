@@ -36,6 +36,14 @@ pub enum NetnsError {
         /// The path that was given.
         path: PathBuf,
     },
+    /// The namespace is the one that the caller is in itself.
+    #[error(
+        "plugin's netns and netns from CNI_NETNS should not be the same: {path:?} is the host's own; give the container's, or set CNI_NETNS_OVERRIDE=1"
+    )]
+    Own {
+        /// The path that was given.
+        path: PathBuf,
+    },
     /// The kernel did not let the thread in, or back out.
     #[error("{action} a network namespace: {source}; this needs CAP_SYS_ADMIN")]
     Enter {
@@ -55,7 +63,7 @@ impl NetnsError {
             NetnsError::NotOne { path } => {
                 path.metadata().is_ok_and(|file| file.is_file() && file.len() == 0)
             }
-            NetnsError::Enter { .. } => false,
+            NetnsError::Own { .. } | NetnsError::Enter { .. } => false,
         }
     }
 }
@@ -85,6 +93,20 @@ impl NetNs {
             }
             entered => entered.map(|()| ns),
         }
+    }
+
+    /// Opens a container's namespace, which must not be the one that the calling thread is in: a
+    /// path such as `/proc/PID/ns/net` leads to the host's own once its process is gone and the
+    /// number taken by another. `own_allowed` is `CNI_NETNS_OVERRIDE`.
+    ///
+    /// # Errors
+    /// As [`NetNs::open`], or [`NetnsError::Own`].
+    pub fn open_container(path: &Path, own_allowed: bool) -> Result<Self, NetnsError> {
+        let ns = Self::open(path)?;
+        if !own_allowed && ns.same_as(&Self::current()?) {
+            return Err(NetnsError::Own { path: path.into() });
+        }
+        Ok(ns)
     }
 
     /// The namespace that the calling thread is in.
@@ -215,6 +237,15 @@ mod tests {
         assert!(NetNs::open(&path).unwrap().same_as(&ns));
         drop(ns);
         assert!(NetNs::open(&path).unwrap_err().is_gone());
+    }
+
+    #[test]
+    fn the_own_namespace_is_no_containers() {
+        let own = Path::new("/proc/thread-self/ns/net");
+        assert!(matches!(NetNs::open_container(own, false), Err(NetnsError::Own { .. })));
+        assert!(NetNs::open_container(own, true).is_ok());
+        let other = NetNs::create().unwrap();
+        assert!(NetNs::open_container(&other.path(), false).is_ok());
     }
 
     #[test]

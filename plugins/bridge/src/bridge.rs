@@ -1,0 +1,132 @@
+//! The bridge itself: shared by all attachments, made by the first, never removed.
+
+use ipnetwork::IpNetwork;
+use kernel::link::{self, Link};
+use kernel::{Rtnl, address, sysctl};
+use nix::errno::Errno;
+
+use crate::conf::Conf;
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+
+/// The bridge, if there is one.
+///
+/// # Errors
+/// Something else has its name.
+pub(crate) fn find(host: &mut Rtnl, name: &str) -> Result<Option<Link>> {
+    match host.link_by_name(name)? {
+        Some(link) if link.kind != "bridge" => {
+            let kind = if link.kind.is_empty() { "no virtual link".into() } else { link.kind };
+            Err(Error::NotABridge { name: name.into(), kind })
+        }
+        found => Ok(found),
+    }
+}
+
+/// The bridge as the plan wants it: made if missing, up, with the gateway addresses.
+///
+/// Many ADDs may do this at once: what is already there is as good as what we would have made.
+pub(crate) fn ensure(host: &mut Rtnl, conf: &Conf, plan: &Plan) -> Result<Link> {
+    let bridge = match find(host, &conf.bridge)? {
+        Some(bridge) => bridge,
+        None => make(host, conf, plan)?,
+    };
+    let mut changes = Vec::new();
+    if !bridge.is_up() {
+        changes.push(link::set_up(bridge.index));
+    }
+    if conf.promiscuous && !bridge.is_promiscuous() {
+        changes.push(link::set_promiscuous(bridge.index, true));
+    }
+    host.request_all(&changes)?;
+    ensure_addresses(host, &bridge, &plan.gateways)?;
+    Ok(bridge)
+}
+
+fn make(host: &mut Rtnl, conf: &Conf, plan: &Plan) -> Result<Link> {
+    let bridge = link::Bridge { name: &conf.bridge, mac: plan.bridge_mac, mtu: conf.mtu };
+    match host.request(&bridge.create()) {
+        Err(error) if !error.is(Errno::EEXIST) => return Err(error.into()),
+        _ => {}
+    }
+    // A router on the network must not be able to give the host addresses and routes.
+    ignore_absent(sysctl::set(&format!("net/ipv6/conf/{}/accept_ra", conf.bridge), "0"))?;
+    find(host, &conf.bridge)?
+        .ok_or_else(|| Error::Vanished { thing: format!("bridge {:?}", conf.bridge) })
+}
+
+fn ensure_addresses(host: &mut Rtnl, bridge: &Link, wanted: &[IpNetwork]) -> Result<()> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let present: Vec<_> = host
+        .addresses(bridge.index)?
+        .into_iter()
+        .filter(|address| !address.link_local)
+        .map(|address| address.address)
+        .collect();
+    if let Some((wanted, found)) = conflict(wanted, &present) {
+        return Err(Error::AddressConflict { bridge: bridge.name.clone(), wanted, found });
+    }
+    let missing: Vec<_> = wanted.iter().filter(|address| !present.contains(address)).collect();
+    if missing.iter().any(|address| address.is_ipv6()) {
+        sysctl::set(&format!("net/ipv6/conf/{}/disable_ipv6", bridge.name), "0")?;
+    }
+    for address in missing {
+        match host.request(&address::add(bridge.index, *address, false)) {
+            Err(error) if !error.is(Errno::EEXIST) => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The first wanted address that cannot be beside a present one, as in the reference: IPv4 beside
+/// any that is not wanted itself, IPv6 beside one whose network overlaps.
+fn conflict(wanted: &[IpNetwork], present: &[IpNetwork]) -> Option<(IpNetwork, IpNetwork)> {
+    let clashes = |wanted: &IpNetwork, found: &IpNetwork| match (wanted, found) {
+        (IpNetwork::V4(_), IpNetwork::V4(_)) => true,
+        (IpNetwork::V6(a), IpNetwork::V6(b)) => a.contains(b.network()) || b.contains(a.network()),
+        _ => false,
+    };
+    let foreign = || present.iter().filter(|found| !wanted.contains(found));
+    wanted.iter().find_map(|wanted| {
+        foreign().find(|found| clashes(wanted, found)).map(|found| (*wanted, *found))
+    })
+}
+
+/// A kernel without IPv6 has no settings for it, and needs none.
+pub(crate) fn ignore_absent(set: std::result::Result<bool, sysctl::SysctlError>) -> Result<()> {
+    match set {
+        Err(error) if !error.is_absent() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn networks(texts: &[&str]) -> Vec<IpNetwork> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn addresses_conflict_as_in_the_reference() {
+        let clash = |wanted: &[&str], present: &[&str]| {
+            conflict(&networks(wanted), &networks(present)).is_some()
+        };
+        assert!(!clash(&["10.0.1.1/24"], &[]));
+        assert!(!clash(&["10.0.1.1/24"], &["10.0.1.1/24"]));
+        assert!(clash(&["10.0.1.1/24"], &["10.0.2.1/24"]));
+        assert!(clash(&["10.0.1.1/24"], &["10.0.1.1/25"]));
+        assert!(
+            !clash(&["10.0.1.1/24", "10.0.2.1/24"], &["10.0.2.1/24"]),
+            "two wanted ones get along"
+        );
+        assert!(!clash(&["10.0.1.1/24"], &["fd00::1/64"]));
+        assert!(!clash(&["fd00::1/64"], &["fd01::1/64"]));
+        assert!(clash(&["fd00::1/64"], &["fd00::2/64"]));
+    }
+}

@@ -1,0 +1,172 @@
+//! What the network configuration asks of this plugin.
+
+use std::path::PathBuf;
+
+use cni_conf::conf::NetConf;
+use cni_conf::names::check_ifname;
+
+use crate::error::{Error, Result};
+
+/// The smallest MTU that the kernel gives an Ethernet-like link, and the largest of a veth.
+const MTU: std::ops::RangeInclusive<i64> = 68..=65535;
+
+/// Keys of the reference plugin that change what a container can reach or who can reach it.
+/// Ignoring one would be worse than refusing it.
+const UNSUPPORTED: [&str; 7] = [
+    "vlan",
+    "vlanTrunk",
+    "macspoofchk",
+    "portIsolation",
+    "disableContainerInterface",
+    "forceAddress",
+    "enabledad",
+];
+
+/// The plugin's keys, checked.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Conf {
+    /// `bridge`: the bridge's name.
+    pub(crate) bridge: String,
+    /// `isGateway`: the bridge has the network's gateway address, and the host forwards.
+    pub(crate) is_gateway: bool,
+    /// `isDefaultGateway`: the container's default route leads there, too.
+    pub(crate) is_default_gateway: bool,
+    /// `ipMasq`: what leaves the network leaves with the host's address.
+    pub(crate) masquerade: bool,
+    /// `hairpinMode`: the container can reach itself through the bridge.
+    pub(crate) hairpin: bool,
+    /// `promiscMode`: the bridge hears frames for any address.
+    pub(crate) promiscuous: bool,
+    /// `mtu` of both ends of the veth, and of a bridge that is made, in bytes.
+    pub(crate) mtu: Option<u32>,
+    /// `syncStatus`: the route syncer's status file; STATUS waits for its first sync.
+    pub(crate) sync_status: Option<PathBuf>,
+}
+
+impl Conf {
+    /// Reads and checks the plugin's keys.
+    pub(crate) fn parse(conf: &NetConf) -> Result<Conf> {
+        refuse_unsupported(conf)?;
+        let flag = |key| conf.get::<bool>(key).map(Option::unwrap_or_default);
+        let is_default_gateway = flag("isDefaultGateway")?;
+        let parsed = Conf {
+            bridge: bridge_name(conf)?,
+            is_gateway: flag("isGateway")? || is_default_gateway,
+            is_default_gateway,
+            masquerade: flag("ipMasq")?,
+            hairpin: flag("hairpinMode")?,
+            promiscuous: flag("promiscMode")?,
+            mtu: mtu(conf)?,
+            sync_status: conf
+                .get::<PathBuf>("syncStatus")?
+                .filter(|path| !path.as_os_str().is_empty()),
+        };
+        check_backend(conf)?;
+        if parsed.hairpin && parsed.promiscuous {
+            let reason =
+                "cannot set hairpin mode and promiscuous mode at the same time; choose one".into();
+            return Err(Error::Config { key: "promiscMode", value: "true".into(), reason });
+        }
+        Ok(parsed)
+    }
+}
+
+fn bridge_name(conf: &NetConf) -> Result<String> {
+    let name = conf.get::<String>("bridge")?.filter(|name| !name.is_empty());
+    let name = name.unwrap_or_else(|| "cni0".into());
+    let refused = |error| Error::Config {
+        key: "bridge",
+        value: format!("{name:?}"),
+        reason: format!("{error}"),
+    };
+    check_ifname(&name).map_err(refused)?;
+    Ok(name)
+}
+
+fn mtu(conf: &NetConf) -> Result<Option<u32>> {
+    let Some(mtu) = conf.get::<i64>("mtu")?.filter(|&mtu| mtu != 0) else { return Ok(None) };
+    let reason =
+        || format!("must be {} to {} bytes, or 0 for the kernel's default", MTU.start(), MTU.end());
+    let wrong = || Error::Config { key: "mtu", value: mtu.to_string(), reason: reason() };
+    u32::try_from(mtu).ok().filter(|_| MTU.contains(&mtu)).map(Some).ok_or_else(wrong)
+}
+
+/// Both backends of the reference are accepted and served by nf_tables.
+fn check_backend(conf: &NetConf) -> Result<()> {
+    let backend = conf.get::<String>("ipMasqBackend")?.unwrap_or_default();
+    if matches!(backend.as_str(), "" | "iptables" | "nftables") {
+        return Ok(());
+    }
+    let reason = "is neither \"iptables\" nor \"nftables\"".into();
+    Err(Error::Config { key: "ipMasqBackend", value: format!("{backend:?}"), reason })
+}
+
+fn refuse_unsupported(conf: &NetConf) -> Result<()> {
+    for key in UNSUPPORTED {
+        let value = conf.object().raw(key).map(|value| value.get().trim()).unwrap_or("null");
+        if !matches!(value, "null" | "false" | "0" | "[]") {
+            return Err(Error::Unsupported { key: key.into(), value: value.into() });
+        }
+    }
+    let wished_mac =
+        conf.runtime_config()?.get::<String>("mac").map_err(cni_conf::error::CniError::from)?;
+    match wished_mac.filter(|mac| !mac.is_empty()) {
+        Some(mac) => {
+            Err(Error::Unsupported { key: "runtimeConfig.mac".into(), value: format!("{mac:?}") })
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn parse(keys: &str) -> Result<Conf> {
+        let text = format!(r#"{{"cniVersion": "1.0.0", "name": "n", "type": "bridge" {keys}}}"#);
+        Conf::parse(&NetConf::parse(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn every_key_has_a_default() {
+        let conf = parse("").unwrap();
+        assert_eq!(conf.bridge, "cni0");
+        assert_eq!(
+            (conf.is_gateway, conf.masquerade, conf.mtu, conf.sync_status),
+            (false, false, None, None)
+        );
+        assert_eq!(
+            parse(r#", "bridge": "", "mtu": 0, "vlan": 0, "macspoofchk": false"#).unwrap().bridge,
+            "cni0"
+        );
+    }
+
+    #[test]
+    fn the_default_gateway_is_a_gateway() {
+        assert!(parse(r#", "isDefaultGateway": true"#).unwrap().is_gateway);
+    }
+
+    #[test]
+    fn wrong_values_name_key_value_and_remedy() {
+        for (keys, words) in [
+            (r#", "bridge": "a/b""#, "bridge"),
+            (r#", "bridge": "sixteen-letters-")"#.trim_end_matches(')'), "bridge"),
+            (r#", "mtu": 67"#, "mtu 67: must be 68 to 65535"),
+            (r#", "mtu": -1"#, "mtu -1"),
+            (r#", "mtu": 65536"#, "mtu 65536"),
+            (r#", "mtu": "1500""#, "mtu"),
+            (r#", "ipMasqBackend": "pf""#, "ipMasqBackend \"pf\""),
+            (
+                r#", "hairpinMode": true, "promiscMode": true"#,
+                "hairpin mode and promiscuous mode at the same time",
+            ),
+            (r#", "vlan": 100"#, "unsupported field vlan: 100"),
+            (r#", "portIsolation": true"#, "portIsolation: true"),
+            (r#", "runtimeConfig": {"mac": "0a:00:00:00:00:01"}"#, "runtimeConfig.mac"),
+        ] {
+            let error = parse(keys).unwrap_err().to_string();
+            assert!(error.contains(words), "{keys}: {error}");
+        }
+    }
+}

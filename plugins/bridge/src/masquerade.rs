@@ -1,0 +1,273 @@
+//! `ipMasq`: what a container sends out of its network leaves with the host's address.
+//!
+//! ```text
+//! table inet cbr0_masquerade {
+//!     map sources4 { 10.0.1.5 : jump net-10.0.1.0/24 comment "cbr0/<container>/eth0" }
+//!     map sources6 { … }
+//!     set att-<owner's key> { ::ffff:10.0.1.5 }         one an attachment: the keys it owns
+//!     chain postrouting { multicast return; ip saddr vmap @sources4; ip6 saddr vmap @sources6 }
+//!     chain net-10.0.1.0/24 { ip daddr != 10.0.1.0/24 masquerade }    while somebody jumps there
+//! }
+//! ```
+//!
+//! A packet costs one lookup however many containers there are, and so does a change: an
+//! attachment's keys stand in the set of its name. What nobody uses but us stays: the table, the
+//! two maps and the base chain, empty.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use cni_conf::attachment::{Attachment, network_key};
+use cni_conf::result::IpConfig;
+use ipnetwork::IpNetwork;
+use kernel::Rtnl;
+use kernel::netlink::Message;
+use kernel::nft::{
+    Chain, Element, Expression, Family, Field, Hook, KeyType, Nft, Set, SetKind, Table, Verdict,
+};
+use nix::errno::Errno;
+
+use crate::error::{Error, Result};
+
+const TABLE: Table<'static> = Table { family: Family::Inet, name: "cbr0_masquerade" };
+const SOURCES4: Set<'static> =
+    Set { table: TABLE, name: "sources4", key: KeyType::Ipv4, kind: SetKind::VerdictMap };
+const SOURCES6: Set<'static> =
+    Set { table: TABLE, name: "sources6", key: KeyType::Ipv6, kind: SetKind::VerdictMap };
+const POSTROUTING: Chain<'static> = Chain { table: TABLE, name: "postrouting" };
+/// What the names of the owners' sets begin with.
+const OWNER: &str = "att-";
+
+/// The masquerading of this host.
+pub(crate) struct Masquerade {
+    nft: Nft,
+}
+
+impl Masquerade {
+    /// Opens the host's nf_tables.
+    pub(crate) fn open() -> Result<Masquerade> {
+        Ok(Masquerade { nft: Nft::open()? })
+    }
+
+    /// Masquerades what these addresses send out of their networks.
+    ///
+    /// # Errors
+    /// Another attachment that is alive has one of the addresses, or the kernel refuses.
+    pub(crate) fn add(&mut self, attachment: &Attachment, ips: &[IpConfig]) -> Result<()> {
+        let networks: Vec<_> = ips.iter().map(|ip| ip.address).collect();
+        let keys = attach(attachment, &networks);
+        match self.nft.commit(&keys) {
+            // The first of its network: the chain, or all but the keys, is still missing.
+            Err(error) if error.is(Errno::ENOENT) || error.is(Errno::EEXIST) => {}
+            done => return Ok(done?),
+        }
+        let mut changes = self.evict_dead(attachment, &networks)?;
+        changes.extend(frame(&networks));
+        changes.extend(keys);
+        Ok(self.nft.commit(&changes)?)
+    }
+
+    /// Ends the masquerading of whatever the attachment owns.
+    pub(crate) fn remove(&mut self, attachment: &Attachment) -> Result<()> {
+        self.remove_owner(&attachment.owner_key())
+    }
+
+    /// Ends the masquerading of all attachments of a network but those of these keys.
+    pub(crate) fn collect(&mut self, network: &str, valid: &HashSet<String>) -> Result<()> {
+        let prefix = format!("{OWNER}{}-", network_key(network));
+        let sets = self.nft.sets(&TABLE)?;
+        let of_network = sets.iter().filter(|set| set.name.starts_with(&prefix));
+        let owners = of_network
+            .filter_map(|set| set.name.strip_prefix(OWNER))
+            .filter(|owner| !valid.contains(*owner));
+        let failures: Vec<_> = owners.filter_map(|owner| self.remove_owner(owner).err()).collect();
+        Error::all(failures)
+    }
+
+    /// The first of the addresses that is not masqueraded for this attachment.
+    pub(crate) fn missing(
+        &mut self,
+        attachment: &Attachment,
+        ips: &[IpConfig],
+    ) -> Result<Option<IpNetwork>> {
+        for ip in ips {
+            let wanted = source(attachment, &ip.address);
+            if self.nft.element(&map_of(&ip.address), &wanted)?.as_ref() != Some(&wanted) {
+                return Ok(Some(ip.address));
+            }
+        }
+        Ok(None)
+    }
+
+    fn remove_owner(&mut self, owner: &str) -> Result<()> {
+        let Some((changes, networks)) = self.removal(owner)? else { return Ok(()) };
+        self.nft.commit(&changes)?;
+        for chain in networks {
+            match self.nft.commit(&[Chain { table: TABLE, name: &chain }.delete()]) {
+                // Another container of the network still jumps there, or the last one just left.
+                Err(error) if !error.is(Errno::EBUSY) && !error.is_absent() => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What takes an owner's keys out of the maps, and the chains that they led to; nothing if
+    /// there is no such owner.
+    fn removal(&mut self, owner: &str) -> Result<Option<(Vec<Message>, HashSet<String>)>> {
+        let name = format!("{OWNER}{owner}");
+        let Some(keys) = self.nft.elements(&owned(&name))? else { return Ok(None) };
+        let mut changes = Vec::new();
+        let mut chains = HashSet::new();
+        for address in keys.iter().filter_map(Element::address) {
+            let address = address.to_canonical();
+            let map = if address.is_ipv4() { SOURCES4 } else { SOURCES6 };
+            // Somebody may have flushed the map: only what is there can be deleted.
+            if let Some(element) = self.nft.element(&map, &Element::new(address))? {
+                if let Some(Verdict::Jump(chain)) = &element.verdict {
+                    chains.insert(chain.clone());
+                }
+                changes.extend(map.delete_elements(&[element]));
+            }
+        }
+        changes.push(owned(&name).delete());
+        Ok(Some((changes, chains)))
+    }
+
+    /// What removes the owners that stand in the way: this attachment itself, from an ADD that was
+    /// killed, and others whose veth is gone. IPAM gave us the address, so nobody else has it.
+    fn evict_dead(
+        &mut self,
+        attachment: &Attachment,
+        networks: &[IpNetwork],
+    ) -> Result<Vec<Message>> {
+        let own = attachment.owner_key();
+        let mut dead = HashSet::from([own.clone()]);
+        for network in networks {
+            let Some(found) = self.nft.element(&map_of(network), &Element::new(network.ip()))?
+            else {
+                continue;
+            };
+            let owner = owner_of(&found.comment);
+            if owner != own && is_alive(&owner)? {
+                return Err(Error::AddressHeld { address: *network, holder: found.comment });
+            }
+            dead.insert(owner);
+        }
+        let mut changes = Vec::new();
+        for owner in dead {
+            changes.extend(self.removal(&owner)?.map(|(changes, _)| changes).unwrap_or_default());
+        }
+        Ok(changes)
+    }
+}
+
+/// Whether a veth of this owner is on the host.
+fn is_alive(owner: &str) -> Result<bool> {
+    Ok(Rtnl::open()?
+        .links()?
+        .iter()
+        .any(|link| !link.alias.is_empty() && owner_of(&link.alias) == owner))
+}
+
+/// The owner's key behind a comment or an alias: those hold the triple in clear if it fits.
+fn owner_of(text: &str) -> String {
+    Attachment::parse_alias(text)
+        .map_or_else(|| text.to_owned(), |attachment| attachment.owner_key())
+}
+
+/// The changes that are an attachment's own: its set with its keys, and the keys in the maps.
+fn attach(attachment: &Attachment, networks: &[IpNetwork]) -> Vec<Message> {
+    let name = format!("{OWNER}{}", attachment.owner_key());
+    let set = owned(&name);
+    let keys: Vec<_> =
+        networks.iter().map(|network| Element::new(as_ipv6(network.ip()).into())).collect();
+    let mut changes = vec![set.create(&label(attachment))];
+    changes.extend(set.add_elements(&keys));
+    for network in networks {
+        changes.extend(map_of(network).add_elements(&[source(attachment, network)]));
+    }
+    changes
+}
+
+/// The changes that all attachments share. Each can be made again and again: rules are replaced
+/// within the transaction.
+fn frame(networks: &[IpNetwork]) -> Vec<Message> {
+    let mut changes = vec![
+        TABLE.add(),
+        SOURCES4.add(""),
+        SOURCES6.add(""),
+        POSTROUTING.add_at(Hook::SourceNat),
+        POSTROUTING.flush(),
+    ];
+    for (map, multicast, prefix) in
+        [(SOURCES4, vec![224, 0, 0, 0], 4), (SOURCES6, [&[0xff], &[0; 15][..]].concat(), 8)]
+    {
+        let to_multicast = Expression::Matches {
+            field: Field::Destination,
+            network: multicast,
+            prefix,
+            negated: false,
+        };
+        let by_source = Expression::InSet { field: Field::Source, set: &map, negated: false };
+        changes.push(POSTROUTING.append(
+            &[Expression::Is(map.key), to_multicast, Expression::Act(Verdict::Return)],
+            "",
+        ));
+        changes.push(POSTROUTING.append(&[Expression::Is(map.key), by_source], ""));
+    }
+    for network in networks {
+        let name = chain_name(network);
+        let chain = Chain { table: TABLE, name: &name };
+        let bytes = match network.network() {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        let leaves = Expression::Matches {
+            field: Field::Destination,
+            network: bytes,
+            prefix: network.prefix(),
+            negated: true,
+        };
+        changes.extend([chain.add(), chain.flush()]);
+        changes.push(
+            chain
+                .append(&[Expression::Is(map_of(network).key), leaves, Expression::Masquerade], ""),
+        );
+    }
+    changes
+}
+
+fn source(attachment: &Attachment, network: &IpNetwork) -> Element {
+    Element::new(network.ip())
+        .to(Verdict::Jump(chain_name(network)))
+        .with_comment(label(attachment))
+}
+
+fn map_of(network: &IpNetwork) -> Set<'static> {
+    if network.is_ipv4() { SOURCES4 } else { SOURCES6 }
+}
+
+fn owned(name: &str) -> Set<'_> {
+    Set { table: TABLE, name, key: KeyType::Ipv6, kind: SetKind::Keys }
+}
+
+/// The triple in clear if it fits a comment, else its key: `nft` shows 127 bytes.
+fn label(attachment: &Attachment) -> String {
+    let clear = attachment.alias();
+    if clear.len() < 128 { clear } else { attachment.owner_key() }
+}
+
+/// `nft` takes letters, digits and `/\_-.` in a name.
+fn chain_name(network: &IpNetwork) -> String {
+    format!("net-{}/{}", network.network(), network.prefix()).replace(':', "-")
+}
+
+fn as_ipv6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => Ipv4Addr::to_ipv6_mapped(&v4),
+        IpAddr::V6(v6) => v6,
+    }
+}
