@@ -328,8 +328,9 @@ fn any_result() -> impl Strategy<Value = CniResult> {
                 table,
                 scope,
             });
-    let dns = (any::<[Vec<String>; 3]>(), any::<String>()).prop_map(
-        |([nameservers, search, options], domain)| Dns { nameservers, domain, search, options },
+    let texts = || prop::collection::vec(any::<String>(), 0..3);
+    let dns = (texts(), any::<String>(), texts(), texts()).prop_map(
+        |(nameservers, domain, search, options)| Dns { nameservers, domain, search, options },
     );
     (
         prop::collection::vec(interface, 0..3),
