@@ -44,6 +44,15 @@ fn what_is_no_object_is_refused_with_its_text() {
 }
 
 #[test]
+fn deep_nesting_does_not_exhaust_the_stack() {
+    let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+    let conf = NetConf::parse(format!(r#"{{"name": "n", "dns": {deep}}}"#).as_bytes()).unwrap();
+    assert_eq!(conf.dns().unwrap_err().code, Code::Decode);
+    assert_eq!(conf.get::<Vec<Object>>("dns").unwrap_err().code, Code::Decode);
+    assert_eq!(refused(deep.as_bytes()).code, Code::Decode);
+}
+
+#[test]
 fn a_wrong_type_names_key_and_value() {
     let error = refused(br#"{"name": 7}"#);
     assert_eq!(error.code, Code::Decode);
