@@ -1,7 +1,7 @@
 //! The contract between a CNI plugin and the container runtime, to the letter of the
 //! [CNI spec 1.1.0](https://www.cni.dev/docs/spec/).
 //!
-//! A runtime starts a plugin with a verb and names in the environment ([`env`]) and a network
+//! A runtime starts a plugin with a verb and names in the environment ([`mod@env`]) and a network
 //! configuration on stdin ([`conf`]); the plugin answers with a result ([`result`]) or an error
 //! ([`error`]) as JSON on stdout. [`dispatch`] does all of that, so that a plugin is only an
 //! implementation of [`plugin::Plugin`]. [`attachment`] gives what an ADD makes its names,
