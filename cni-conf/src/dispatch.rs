@@ -2,7 +2,7 @@
 //!
 //! The order of the checks is that of the reference's `skel`: environment, stdin, configuration,
 //! version, and the plugin last. Everything is refused before the plugin is called, with one
-//! exception, which [`add`] explains.
+//! exception, which `add` explains.
 
 use crate::attachment::Attachment;
 use crate::conf::{self, NetConf};
