@@ -138,10 +138,13 @@ fn forward(netns: &NetNs) -> Result<()> {
 fn address_link(host: &Node, name: &str, addresses: DualStack<IpAddr>) -> Result<()> {
     let mut rtnl = host.rtnl()?;
     let link = index(&mut rtnl, name)?;
+    // Without duplicate address detection, every address can be used at once, the link-local ones
+    // too: a router asks for its neighbours with them.
+    let setting = format!("net/ipv6/conf/{name}/accept_dad");
+    host.netns().run(|| sysctl::set(&setting, "0"))??;
     rtnl.request(&link::set_up(link))?;
     for address in addresses {
         let prefix = if address.is_ipv4() { 24 } else { 64 };
-        // Without duplicate address detection, so that it can be used at once.
         rtnl.request(&address::add(link, network(address, prefix), false))?;
     }
     Ok(())

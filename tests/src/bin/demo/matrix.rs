@@ -127,33 +127,46 @@ fn broken_promise(
 
 impl fmt::Display for Matrix {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            out,
-            "{:<16}{:<22}{:<32}{:<32}outside saw",
-            "caller", "its address", "Pods saw", "nodes saw"
-        )?;
-        for row in &self.rows {
-            let cell = |kind| row.columns.get(&kind).map(ToString::to_string).unwrap_or_default();
-            let own = row.own.to_string();
-            let (pods, nodes, outside) = (cell(Kind::Pod), cell(Kind::Node), cell(Kind::Outside));
-            writeln!(out, "{:<16}{own:<22}{pods:<32}{nodes:<32}{outside}", row.caller)?;
+        for ipv4 in [true, false] {
+            let rows = self.rows.iter().filter(|row| row.own.is_ipv4() == ipv4);
+            let heading = ["caller", "its address", "Pods saw", "nodes saw", "outside saw"];
+            let heading = heading.map(str::to_owned);
+            let lines: Vec<_> = [heading].into_iter().chain(rows.map(Row::cells)).collect();
+            write_table(out, &lines)?;
+            writeln!(out)?;
         }
-        let broken =
-            self.rows.iter().flat_map(|row| row.columns.values()).flat_map(|column| &column.broken);
-        broken.into_iter().try_for_each(|line| writeln!(out, "BROKEN {line}"))
+        let columns = self.rows.iter().flat_map(|row| row.columns.values());
+        columns
+            .flat_map(|column| &column.broken)
+            .try_for_each(|line| writeln!(out, "BROKEN {line}"))
     }
 }
 
-impl fmt::Display for Column {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seen = self.seen.iter().map(|(address, times)| format!("{times}x {address}"));
-        let mut seen: Vec<_> = seen.collect();
-        if !self.broken.is_empty() {
-            seen.push(format!("{} BROKEN", self.broken.len()));
-        }
-        // Padded as a whole, which a string can be and this type cannot.
-        out.write_str(&seen.join(", "))
+impl Row {
+    fn cells(&self) -> [String; 5] {
+        let column = |kind| self.columns.get(&kind).map(Column::summary).unwrap_or_default();
+        let [pods, nodes, outside] = [Kind::Pod, Kind::Node, Kind::Outside].map(column);
+        [self.caller.clone(), self.own.to_string(), pods, nodes, outside]
     }
+}
+
+impl Column {
+    fn summary(&self) -> String {
+        let seen = self.seen.iter().map(|(address, times)| format!("{times}x {address}"));
+        let broken = (!self.broken.is_empty()).then(|| format!("{} BROKEN", self.broken.len()));
+        seen.chain(broken).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// As wide as the widest cell of each column asks for.
+fn write_table<const N: usize>(out: &mut fmt::Formatter<'_>, lines: &[[String; N]]) -> fmt::Result {
+    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    for line in lines {
+        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

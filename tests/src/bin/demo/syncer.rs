@@ -55,7 +55,7 @@ impl<'a> Syncer<'a> {
             .add_watch(node.folder(), AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO)
             .context(what)?;
         let mut command = Command::new(bins::route_syncer()?);
-        command.args(["run", "--node", &node.name]);
+        command.args(["run", "--source", "file", "--node", &node.name]);
         command.arg("--nodes-file").arg(state::path(NODES_FILE));
         command.arg("--run-dir").arg(node.folder());
         let record = state::process_file(&format!("{}-route-syncer", node.name));

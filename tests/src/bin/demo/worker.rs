@@ -14,7 +14,7 @@ use cbr0_tests::topology::{self, DualStack, Topology, node_addresses, pod_ranges
 use cbr0_tests::{LabError, Result, bins};
 use kernel::route::TABLE_MAIN;
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::getppid;
 use serde_json::{Value, json};
 
@@ -71,7 +71,9 @@ pub(crate) fn run(supervisor: i32, lab: Lab) -> Result<ExitCode> {
 fn end_with(supervisor: i32) -> Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)
         .context(|| "tie the worker to its supervisor".to_owned())?;
-    // It may have died before that.
+    // The supervisor's mask is inherited, and would be by all that is started here.
+    SigSet::empty().thread_set_mask().context(|| "unblock signals".to_owned())?;
+    // The supervisor may have died before all that.
     if getppid().as_raw() == supervisor {
         Ok(())
     } else {
