@@ -1,0 +1,261 @@
+//! Claims, and whether they are sane: a claim cannot hurt the node that reads it.
+//!
+//! The kernel accepts a route that takes over half of the Internet, the subnet the nodes live in,
+//! or a range of our own Pods. So every claim is judged here before it becomes a route; a refusal
+//! has a type and is shown to people, and never touches another claim.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use crate::observed::{Address, Link};
+use crate::ranges::{self, Disjoint};
+use crate::source::Node;
+
+/// The shortest prefix a claim may have. Shorter ones are mistakes that take over other networks.
+const SHORTEST_V4: u8 = 8;
+const SHORTEST_V6: u8 = 16;
+
+/// One Pod range of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The node that holds the Pods.
+    pub node: String,
+    /// The range, as claimed.
+    pub cidr: IpNetwork,
+    /// The node's address of the same family, if it has one.
+    pub gateway: Option<IpAddr>,
+    /// Held: the source no longer names the node, but its going is not believed yet.
+    pub held: bool,
+}
+
+/// What becomes of a claim on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is this node's own range: the bridge has it, no route is needed.
+    Own,
+    /// It becomes a route.
+    Route {
+        /// The node's address.
+        gateway: IpAddr,
+        /// The index of the link that leads there.
+        link: u32,
+    },
+    /// It would become a route, but no live link leads to the gateway.
+    OffLink {
+        /// The node's address.
+        gateway: IpAddr,
+    },
+    /// It is not safe.
+    Refused(Refusal),
+}
+
+/// Why a claim is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// `0.0.0.0/0` or `::/0`.
+    #[error("a default route is no Pod range")]
+    DefaultRoute,
+    /// Shorter than any sane Pod range.
+    #[error("wider than /{0}")]
+    TooWide(u8),
+    /// Bits right of the prefix.
+    #[error("host bits are set, did you mean {0}?")]
+    HostBits(IpNetwork),
+    /// Loopback, multicast, link-local and the like.
+    #[error("overlaps {0}, which is never a Pod range")]
+    NotUnicast(IpNetwork),
+    /// Overlaps what this node's own Pods use.
+    #[error("overlaps this node's own range {0}")]
+    OwnRange(IpNetwork),
+    /// Overlaps a range that was set apart on the command line.
+    #[error("overlaps the service range {0}")]
+    ServiceRange(IpNetwork),
+    /// Overlaps a subnet this node has an address in: the underlay, most often.
+    #[error("overlaps the subnet of local address {0}")]
+    LocalSubnet(IpNetwork),
+    /// Overlaps an earlier claim.
+    #[error("overlaps {cidr} of {node}, which comes first")]
+    Taken {
+        /// Who claimed it.
+        node: String,
+        /// What was claimed.
+        cidr: IpNetwork,
+    },
+    /// The node has no address of the range's family.
+    #[error("the node has no {0} address")]
+    NoGateway(&'static str),
+    /// The gateway is one of our own addresses.
+    #[error("gateway {0} is this node's own address (is --node right?)")]
+    GatewayIsSelf(IpAddr),
+    /// The gateway cannot be a neighbour's address.
+    #[error("gateway {0} is not a unicast address of a neighbour")]
+    GatewayNotUnicast(IpAddr),
+    /// To reach the gateway one would have to go through the gateway.
+    #[error("gateway {0} lies in the range itself")]
+    GatewayInside(IpAddr),
+}
+
+impl Refusal {
+    /// Whether no node at all could claim this range.
+    pub fn is_about_the_range(&self) -> bool {
+        use Refusal::{DefaultRoute, HostBits, NotUnicast, TooWide};
+        matches!(self, DefaultRoute | TooWide(_) | HostBits(_) | NotUnicast(_))
+    }
+}
+
+/// A claim and its verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// The claim.
+    pub claim: Claim,
+    /// What becomes of it.
+    pub verdict: Verdict,
+}
+
+/// What claims are judged against.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// The name of this node.
+    pub node: &'a str,
+    /// Ranges no Pod may have: the services'.
+    pub service_cidrs: &'a [IpNetwork],
+    /// This node's links.
+    pub links: &'a [Link],
+    /// This node's addresses.
+    pub addresses: &'a [Address],
+}
+
+/// The claims of a list of nodes, in its order.
+pub fn claims(nodes: &[Node], held: bool) -> impl Iterator<Item = Claim> {
+    nodes.iter().flat_map(move |node| {
+        node.pod_cidrs.iter().map(move |&cidr| Claim {
+            node: node.name.clone(),
+            cidr,
+            gateway: node.gateway_for(cidr),
+            held,
+        })
+    })
+}
+
+/// Judges claims, in their order: of two that overlap, the first one wins, on every node alike.
+///
+/// Only this node's own range comes before all others, wherever it stands in the list: whatever
+/// others claim, the Pods that run here stay reachable from here.
+pub fn judge(claims: Vec<Claim>, around: &Surroundings<'_>) -> Vec<Judged> {
+    let own: Vec<IpNetwork> = claims
+        .iter()
+        .filter(|claim| claim.node == around.node && check_range(claim.cidr).is_ok())
+        .map(|claim| claim.cidr)
+        .collect();
+    let mut winners = Disjoint::default();
+    claims
+        .into_iter()
+        .map(|claim| {
+            let verdict = match route(&claim, &own, &winners, around) {
+                Ok(verdict) => verdict,
+                Err(refusal) => Verdict::Refused(refusal),
+            };
+            if matches!(verdict, Verdict::Route { .. } | Verdict::OffLink { .. }) {
+                winners.insert(claim.cidr, claim.node.clone());
+            }
+            Judged { claim, verdict }
+        })
+        .collect()
+}
+
+fn route(
+    claim: &Claim,
+    own: &[IpNetwork],
+    winners: &Disjoint<String>,
+    around: &Surroundings<'_>,
+) -> Result<Verdict, Refusal> {
+    check_range(claim.cidr)?;
+    if claim.node == around.node {
+        return Ok(Verdict::Own);
+    }
+    check_place(claim.cidr, own, around)?;
+    if let Some((cidr, node)) = winners.overlapping(claim.cidr) {
+        return Err(Refusal::Taken { node: node.clone(), cidr });
+    }
+    let gateway = check_gateway(claim, around.addresses)?;
+    Ok(match link_to(gateway, around.links, around.addresses) {
+        Some(link) => Verdict::Route { gateway, link },
+        None => Verdict::OffLink { gateway },
+    })
+}
+
+/// Is it a range that any node could have?
+fn check_range(cidr: IpNetwork) -> Result<(), Refusal> {
+    if cidr.prefix() == 0 {
+        return Err(Refusal::DefaultRoute);
+    }
+    let shortest = if cidr.is_ipv4() { SHORTEST_V4 } else { SHORTEST_V6 };
+    if cidr.prefix() < shortest {
+        return Err(Refusal::TooWide(shortest));
+    }
+    let network = ranges::network(cidr);
+    if network != cidr {
+        return Err(Refusal::HostBits(network));
+    }
+    match ranges::not_unicast().into_iter().find(|&special| ranges::overlap(special, cidr)) {
+        Some(special) => Err(Refusal::NotUnicast(special)),
+        None => Ok(()),
+    }
+}
+
+/// Is it a range that another node can have, seen from here?
+fn check_place(
+    cidr: IpNetwork,
+    own: &[IpNetwork],
+    around: &Surroundings<'_>,
+) -> Result<(), Refusal> {
+    if let Some(&own) = own.iter().find(|&&own| ranges::overlap(own, cidr)) {
+        return Err(Refusal::OwnRange(own));
+    }
+    if let Some(&service) = around.service_cidrs.iter().find(|&&s| ranges::overlap(s, cidr)) {
+        return Err(Refusal::ServiceRange(service));
+    }
+    // Addresses of links that are down count too: a link that comes up must not find its subnet
+    // taken, and a claim must not be judged by which link happened to be up first.
+    match around.addresses.iter().find(|local| ranges::overlap(local.subnet, cidr)) {
+        Some(local) => Err(Refusal::LocalSubnet(local.subnet)),
+        None => Ok(()),
+    }
+}
+
+fn check_gateway(claim: &Claim, local: &[Address]) -> Result<IpAddr, Refusal> {
+    let family = if claim.cidr.is_ipv4() { "IPv4" } else { "IPv6" };
+    let gateway = claim.gateway.ok_or(Refusal::NoGateway(family))?;
+    if local.iter().any(|address| address.local == gateway) {
+        return Err(Refusal::GatewayIsSelf(gateway));
+    }
+    // Link-local gateways are among them: without a link they name no one in particular.
+    let mut special = ranges::not_unicast().into_iter();
+    if gateway.is_unspecified() || special.any(|range| range.contains(gateway)) {
+        return Err(Refusal::GatewayNotUnicast(gateway));
+    }
+    if claim.cidr.contains(gateway) {
+        return Err(Refusal::GatewayInside(gateway));
+    }
+    Ok(gateway)
+}
+
+/// The live link on whose subnet the gateway is. Looked up at each sync, never remembered: links
+/// come and go. Where several would do: the narrowest subnet, then a link with a carrier, then
+/// the lowest index, so that the answer is the same each time.
+fn link_to(gateway: IpAddr, links: &[Link], addresses: &[Address]) -> Option<u32> {
+    addresses
+        .iter()
+        .filter(|address| address.subnet.contains(gateway))
+        .filter_map(|address| {
+            let link = links.iter().find(|link| link.index == address.link && link.up)?;
+            Some((address.subnet.prefix(), link.carrier, std::cmp::Reverse(link.index)))
+        })
+        .max()
+        .map(|(_, _, index)| index.0)
+}
+
+#[cfg(test)]
+#[path = "claims_tests.rs"]
+mod tests;

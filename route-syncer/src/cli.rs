@@ -1,0 +1,135 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnetwork::IpNetwork;
+
+/// Keeps this node's routes to the Pods of all other nodes.
+///
+/// The routes stay when it stops. What it logs goes to stderr; RUST_LOG sets how much.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Keep the routes until told to stop (SIGTERM, SIGINT).
+    Run(Run),
+    /// Show the routes, as they are now.
+    ///
+    /// Exits with 0 if all is well, 1 if something is not, 2 if that cannot be told.
+    Status(Status),
+}
+
+/// The options of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Where the list of nodes comes from.
+    #[arg(long, value_enum)]
+    pub source: SourceKind,
+
+    /// The list of nodes for --source file. It is watched; an edit takes effect at once.
+    ///
+    /// A JSON list: [{"name": "node1", "address": "10.100.0.2", "podCIDRs": ["10.0.1.0/24"]}, …].
+    /// For dual stack, "addresses" takes a list with one address a family.
+    ///
+    /// A broken file changes nothing. If more than half of at least four other nodes are missing
+    /// from it at once, or all nodes, then their routes are held: list the nodes again, or remove
+    /// them in steps of at most half.
+    #[arg(long, value_name = "PATH", required_if_eq("source", "file"))]
+    pub nodes_file: Option<PathBuf>,
+
+    /// This node's name in the list [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+
+    /// A range that is in the cluster: what Pods send there keeps their address. Nodes and their
+    /// Pod CIDRs always are.
+    #[arg(long = "cluster-cidr", value_name = "CIDR", value_parser = range)]
+    pub cluster_cidrs: Vec<IpNetwork>,
+
+    /// A range that no node may claim, such as the services'.
+    #[arg(long = "service-cidr", value_name = "CIDR", value_parser = range)]
+    pub service_cidrs: Vec<IpNetwork>,
+
+    /// The protocol number that marks the routes as ours (/etc/iproute2/rt_protos).
+    ///
+    /// All routes of this number in the main table are taken for ours.
+    #[arg(long, value_name = "N", default_value_t = 214,
+          value_parser = clap::value_parser!(u8).range(5..))]
+    pub protocol: u8,
+
+    /// The folder for the daemon's lock and status.
+    #[arg(long, value_name = "PATH", default_value = "/run/cbr0")]
+    pub run_dir: PathBuf,
+}
+
+/// Where the facts come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SourceKind {
+    /// A file with a JSON list of nodes.
+    File,
+}
+
+/// The options of `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The folder that the daemon was given.
+    #[arg(long, value_name = "PATH", default_value = "/run/cbr0")]
+    pub run_dir: PathBuf,
+
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn range(text: &str) -> Result<IpNetwork, String> {
+    let range = cni_conf::json::cidr(text).map_err(|error| error.to_string())?;
+    let network = crate::ranges::network(range);
+    if network == range { Ok(range) } else { Err(format!("host bits are set; write {network}")) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn refusal(arguments: &str) -> String {
+        let words = std::iter::once("route-syncer").chain(arguments.split_whitespace());
+        Cli::try_parse_from(words).expect_err(arguments).to_string()
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_file_source_needs_a_file() {
+        assert!(refusal("run --source file").contains("--nodes-file"));
+        assert!(refusal("run").contains("--source"));
+    }
+
+    #[test]
+    fn protocols_of_the_kernel_and_of_administrators_are_refused() {
+        for protocol in ["0", "2", "3", "4", "256"] {
+            let text = refusal(&format!("run --source file --nodes-file x --protocol {protocol}"));
+            assert!(text.contains("5..=255"), "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_refused_with_a_remedy() {
+        let run = "run --source file --nodes-file x --cluster-cidr";
+        assert!(refusal(&format!("{run} 10.0.0.0")).contains("10.0.0.0"));
+        assert!(refusal(&format!("{run} 10.1.0.0/14")).contains("10.0.0.0/14"));
+    }
+}

@@ -1,0 +1,75 @@
+//! The daemon: one task that owns the routes, and what wakes it.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::{info, warn};
+
+use crate::error::Error;
+use crate::monitor::{Event, Monitor};
+use crate::reconcile::{Reconciler, Settings};
+use crate::run_dir::RunDir;
+use crate::source::Source;
+
+/// Events come in bursts; what comes within this time after the first is handled with it.
+const BURST: Duration = Duration::from_millis(5);
+/// The net below: how often the kernel is read even if nothing was heard.
+const SAFETY: Duration = Duration::from_secs(60);
+
+/// Keeps the routes until told to stop. They stay when it returns, and when it is killed.
+///
+/// # Errors
+/// It cannot start, or hears no more events of the kernel.
+pub async fn run(mut source: impl Source, settings: Settings) -> Result<(), Error> {
+    let run_dir = RunDir::new(&settings.run_dir);
+    let _lock = run_dir.lock()?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Start)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Start)?;
+    // Listening comes first: what changes after the kernel was read is an event then.
+    let mut monitor = Monitor::open().map_err(Error::Monitor)?;
+    info!("node {:?}, routes of protocol {}", settings.node, settings.protocol);
+    let mut reconciler = Reconciler::remember(settings, run_dir)?;
+    let mut safety = Instant::now() + SAFETY;
+    loop {
+        let due = reconciler.due().map_or(safety, |due| safety.min(due.into()));
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            update = source.next() => reconciler.take(update),
+            event = monitor.next() => {
+                let event = event.ok_or(Error::MonitorEnded)?;
+                if !note(&mut reconciler, event) {
+                    continue;
+                }
+                rest_of_burst(&mut monitor, &mut reconciler).await?;
+            }
+            () = sleep_until(due) => {}
+        }
+        reconciler.sync();
+        safety = Instant::now() + SAFETY;
+    }
+    info!("stopped; all routes stay");
+    Ok(())
+}
+
+/// Whether the event is a reason to look.
+fn note(reconciler: &mut Reconciler, event: Event) -> bool {
+    match event {
+        Event::Link => reconciler.hurry(),
+        Event::Overrun => warn!("the kernel had more events than could be held; reading it anew"),
+        Event::Route { destination, protocol } => {
+            return reconciler.concerns(destination, protocol);
+        }
+    }
+    true
+}
+
+async fn rest_of_burst(monitor: &mut Monitor, reconciler: &mut Reconciler) -> Result<(), Error> {
+    let end = Instant::now() + BURST;
+    while let Ok(event) = timeout_at(end, monitor.next()).await {
+        note(reconciler, event.ok_or(Error::MonitorEnded)?);
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! What ends the daemon, or keeps `status` from answering.
+
+use std::io;
+
+use cni_conf::sync_status::SyncStatusError;
+
+use crate::run_dir::RunDirError;
+use crate::source::file::FileError;
+
+/// An error of the program. What concerns one claim is no such error: it is a state of that claim.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder of the daemon.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// The file source.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// The sign for plugins.
+    #[error(transparent)]
+    SyncStatus(#[from] SyncStatusError),
+    /// The stream of kernel events cannot be opened.
+    #[error("cannot listen to the kernel's events: {0}")]
+    Monitor(#[source] io::Error),
+    /// The stream of kernel events ended.
+    #[error("the kernel's events ended; start the daemon again (all routes stay)")]
+    MonitorEnded,
+    /// The runtime or its signals.
+    #[error("cannot start: {0}")]
+    Start(#[source] io::Error),
+    /// The host name is the default for `--node`.
+    #[error("cannot read the host name: {0}; give the node's name with --node")]
+    Hostname(#[source] nix::Error),
+    /// A file of the daemon could not be written as JSON.
+    #[error("cannot write JSON: {0}")]
+    Render(#[source] serde_json::Error),
+    /// No daemon was here.
+    #[error("no route-syncer has run with this folder yet; start one, or give its --run-dir")]
+    NoStatus,
+    /// The status file was not written by this version.
+    #[error("the daemon's status file cannot be read: {0}; is the daemon of another version?")]
+    Status(#[source] serde_json::Error),
+}

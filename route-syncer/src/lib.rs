@@ -1,0 +1,36 @@
+//! The route syncer: a daemon that keeps a node's routes to the Pods of all other nodes.
+//!
+//! Facts become claims, claims one table of routes, and the kernel is made to agree:
+//!
+//! - [`source`] tells which nodes there are; [`roster`] decides which of them to believe in;
+//! - [`claims`] judges what each node claims; [`desired`] folds what is left into routes;
+//! - [`observed`] reads the kernel; [`difference`] says what must change; [`apply`] changes it;
+//! - [`masquerade`] and [`forwarding`] do for packets what routes do not;
+//! - [`reconcile`] is one such sync; [`daemon`] decides when there is one, woken by the source and
+//!   by the kernel's events ([`monitor`]);
+//! - [`status`] and [`show`] tell people, [`readiness`] tells plugins.
+//!
+//! The daemon fails static: whatever happens to it or to its source, the routes stay.
+
+#![forbid(unsafe_code)]
+
+pub mod apply;
+pub mod backoff;
+pub mod claims;
+pub mod cli;
+pub mod daemon;
+pub mod desired;
+pub mod difference;
+pub mod error;
+pub mod forwarding;
+pub mod masquerade;
+pub mod monitor;
+pub mod observed;
+pub mod ranges;
+pub mod readiness;
+pub mod reconcile;
+pub mod roster;
+pub mod run_dir;
+pub mod show;
+pub mod source;
+pub mod status;

@@ -1,0 +1,96 @@
+//! `route-syncer status`: what the daemon said, checked against the kernel as it is now.
+
+use std::fmt::Write;
+
+use kernel::Rtnl;
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::observed::Observed;
+use crate::run_dir::RunDir;
+use crate::status::{Report, Row, recheck};
+
+/// The answer of `status`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shown {
+    /// Whether a daemon is running.
+    pub running: bool,
+    /// What it says, or said last, with the states as they are now.
+    #[serde(flatten)]
+    pub report: Report,
+}
+
+/// Asks the folder and the kernel of the current network namespace.
+///
+/// # Errors
+/// There is nothing to show, or the kernel cannot be read.
+pub fn ask(run_dir: &RunDir) -> Result<Shown, Error> {
+    let running = run_dir.is_locked()?;
+    let text = run_dir.read_status()?.ok_or(Error::NoStatus)?;
+    let mut report: Report = serde_json::from_str(&text).map_err(Error::Status)?;
+    let observed = Rtnl::open().and_then(|mut rtnl| Observed::read(&mut rtnl))?;
+    report.routes = recheck(&report, &observed);
+    Ok(Shown { running, report })
+}
+
+impl Shown {
+    /// Whether there is nothing to look after.
+    pub fn is_ok(&self) -> bool {
+        self.running
+            && self.report.source_error.is_none()
+            && self.report.problems.is_empty()
+            && self.report.routes.iter().all(|row| row.state.is_ok())
+    }
+
+    /// The table, for people.
+    pub fn table(&self) -> String {
+        let header = ["NODE", "POD CIDR", "VIA", "DEVICE", "STATE"].map(str::to_owned);
+        let rows: Vec<_> =
+            std::iter::once(header).chain(self.report.routes.iter().map(cells)).collect();
+        let mut widths = [0; 5];
+        for row in &rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let mut text = String::new();
+        for row in &rows {
+            let mut line = String::new();
+            for (cell, &width) in row.iter().zip(&widths) {
+                // Writing to a String cannot fail.
+                let _ = write!(line, "{cell:width$}  ");
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text + &self.notes()
+    }
+
+    fn notes(&self) -> String {
+        let mut notes = String::new();
+        let mut note = |text: &str| notes.push_str(&format!("\n{text}\n"));
+        if !self.running {
+            note("The daemon is not running. The routes stay as they are; nothing repairs them.");
+        }
+        if let Some(error) = &self.report.source_error {
+            note(&format!(
+                "The last good list of nodes is kept, for the source is broken: {error}"
+            ));
+        }
+        for problem in &self.report.problems {
+            note(problem);
+        }
+        notes
+    }
+}
+
+fn cells(row: &Row) -> [String; 5] {
+    let none = || "-".to_owned();
+    [
+        row.node.clone(),
+        row.pod_cidr.clone(),
+        row.via.map_or_else(none, |via| via.to_string()),
+        row.device.clone().unwrap_or_else(none),
+        row.state_words(),
+    ]
+}

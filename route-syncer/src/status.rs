@@ -1,0 +1,189 @@
+//! What can be said about each claim: the table of `route-syncer status`.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use crate::backoff::Backoff;
+use crate::claims::{Judged, Verdict};
+use crate::desired::{Desired, NextHop};
+use crate::difference::{Difference, difference};
+use crate::observed::Observed;
+
+/// What the daemon says about itself and its routes. It holds no time, so that it changes only when
+/// something changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// This node's name.
+    pub node: String,
+    /// The protocol number of the daemon's routes.
+    pub protocol: u8,
+    /// Why the source cannot be read now; null if it can.
+    pub source_error: Option<String>,
+    /// What else is not as it should be, beside routes.
+    pub problems: Vec<String>,
+    /// A row for each claim.
+    pub routes: Vec<Row>,
+}
+
+/// A claim and its state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// The node that claims.
+    pub node: String,
+    /// The range it claims.
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: String,
+    /// The node's address.
+    pub via: Option<IpAddr>,
+    /// The name of the link that leads there.
+    pub device: Option<String>,
+    /// Its state.
+    pub state: State,
+    /// More about the state; empty if there is nothing more to say.
+    pub detail: String,
+}
+
+impl Row {
+    /// The row as a sentence, for the log.
+    pub fn words(&self) -> String {
+        format!("{} of {}: {}", self.pod_cidr, self.node, self.state_words())
+    }
+
+    /// The state with what more there is to say about it.
+    pub fn state_words(&self) -> String {
+        if self.detail.is_empty() {
+            self.state.to_string()
+        } else {
+            format!("{}({})", self.state, self.detail)
+        }
+    }
+}
+
+/// The state of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// The route is there.
+    Ok,
+    /// It is this node's own range.
+    Own,
+    /// The route is not there.
+    Missing,
+    /// Somebody else's route has the traffic.
+    Conflict,
+    /// No live link leads to the node.
+    OffLink,
+    /// The claim is not safe, and no route is made.
+    Refused,
+    /// The route is there, but the source no longer names the node, with too many others.
+    Held,
+}
+
+impl State {
+    /// Whether this is as it should be.
+    pub fn is_ok(self) -> bool {
+        matches!(self, State::Ok | State::Own)
+    }
+
+    /// Whether the kernel's routes decide about this state.
+    fn is_about_a_route(self) -> bool {
+        matches!(self, State::Ok | State::Missing | State::Conflict | State::Held)
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            State::Ok => "ok",
+            State::Own => "own",
+            State::Missing => "missing",
+            State::Conflict => "conflict",
+            State::OffLink => "off-link",
+            State::Refused => "refused",
+            State::Held => "held",
+        })
+    }
+}
+
+/// The rows of judged claims. `left` is the difference that is left to what was observed.
+pub fn rows(
+    judged: &[Judged],
+    left: &Difference,
+    observed: &Observed,
+    failures: &Backoff,
+) -> Vec<Row> {
+    let missing = missing(left);
+    let row = |Judged { claim, verdict }: &Judged| {
+        let mut device = None;
+        let (state, detail) = match verdict {
+            Verdict::Own => (State::Own, String::new()),
+            Verdict::Refused(refusal) => (State::Refused, refusal.to_string()),
+            Verdict::OffLink { .. } => (State::OffLink, String::new()),
+            Verdict::Route { link, .. } => {
+                device = Some(observed.link_name(*link));
+                let there = if claim.held { State::Held } else { State::Ok };
+                let failure = failures.reason(claim.cidr).unwrap_or_default();
+                route_state(claim.cidr, there, left, &missing, failure)
+            }
+        };
+        let via = claim.gateway.filter(|_| state != State::Own);
+        let (node, pod_cidr) = (claim.node.clone(), claim.cidr.to_string());
+        Row { node, pod_cidr, via, device, state, detail }
+    };
+    judged.iter().map(row).collect()
+}
+
+/// The same rows, with the states as the kernel's routes are now.
+pub fn recheck(report: &Report, observed: &Observed) -> Vec<Row> {
+    let mut desired = Desired::default();
+    for row in report.routes.iter().filter(|row| row.state.is_about_a_route()) {
+        let link = observed.links.iter().find(|link| row.device.as_ref() == Some(&link.name));
+        if let (Ok(cidr), Some(gateway), Some(link)) = (row.pod_cidr.parse(), row.via, link) {
+            desired.routes.insert(cidr, NextHop { gateway, link: link.index });
+        }
+    }
+    let left = difference(&desired, &observed.routes, report.protocol);
+    let missing = missing(&left);
+    let recheck = |row: &Row| {
+        if !row.state.is_about_a_route() {
+            return row.clone();
+        }
+        let Some(cidr) = row.pod_cidr.parse().ok().filter(|cidr| desired.routes.contains_key(cidr))
+        else {
+            let detail = "the link is gone".to_owned();
+            return Row { state: State::Missing, detail, ..row.clone() };
+        };
+        let there = if row.state == State::Held { State::Held } else { State::Ok };
+        let failure = if row.state == State::Missing { row.detail.as_str() } else { "" };
+        let (state, detail) = route_state(cidr, there, &left, &missing, failure);
+        Row { state, detail, ..row.clone() }
+    };
+    report.routes.iter().map(recheck).collect()
+}
+
+/// The destinations to which a route is still to be made.
+fn missing(left: &Difference) -> BTreeSet<IpNetwork> {
+    use crate::difference::Change;
+    let made = left.changes.iter().filter(|change| !matches!(change, Change::Delete(_)));
+    made.map(|change| change.route().destination).collect()
+}
+
+fn route_state(
+    cidr: IpNetwork,
+    there: State,
+    left: &Difference,
+    missing: &BTreeSet<IpNetwork>,
+    failure: &str,
+) -> (State, String) {
+    if let Some(foreign) = left.conflicts.get(&cidr) {
+        return (State::Conflict, format!("proto {}", foreign.protocol));
+    }
+    if missing.contains(&cidr) {
+        return (State::Missing, failure.to_owned());
+    }
+    (there, String::new())
+}
