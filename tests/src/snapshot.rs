@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use kernel::{Rtnl, route};
+use kernel::{NetNs, Rtnl, route};
 
 use crate::error::{Context, Result};
 use crate::node::Node;
@@ -75,16 +75,26 @@ impl Shared {
 }
 
 impl Snapshot {
-    /// Reads the state of a host: links, addresses, the routes of all tables, the settings of its
-    /// links, and the files of its store of reservations.
+    /// Reads the state of a host: that of its namespace, and the files of its store of
+    /// reservations.
     ///
     /// # Errors
     /// The kernel refuses a list, or a file cannot be read.
     pub fn take(host: &Node) -> Result<Self> {
-        let mut snapshot = Snapshot { facts: BTreeMap::new() };
-        snapshot.read_network(&mut host.rtnl()?)?;
-        host.netns().run(|| snapshot.read_sysctls())??;
+        let mut snapshot = Self::of(host.netns())?;
         snapshot.read_files(&host.data_dir(), "")?;
+        Ok(snapshot)
+    }
+
+    /// Reads the state of a namespace: links, addresses, the routes of all tables, and the settings
+    /// of its links.
+    ///
+    /// # Errors
+    /// The kernel refuses a list.
+    pub fn of(netns: &NetNs) -> Result<Self> {
+        let mut snapshot = Snapshot { facts: BTreeMap::new() };
+        snapshot.read_network(&mut Rtnl::open_in(netns)?)?;
+        netns.run(|| snapshot.read_sysctls())??;
         Ok(snapshot)
     }
 

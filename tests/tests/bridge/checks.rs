@@ -71,7 +71,7 @@ const DAMAGES: [(&str, Damage); 11] = [
         let element = Element::new("10.0.1.2".parse().unwrap());
         Ok(Nft::open_in(scene.host.node.netns())?.commit(&map.delete_elements(&[element]))?)
     }),
-    ("Failed to find address added by container ID", |scene| {
+    ("Failed to find address added by container pod", |scene| {
         let file = scene.host.node.data_dir().join("cbr0/10.0.1.2");
         std::fs::remove_file(file).unwrap();
         Ok(())
