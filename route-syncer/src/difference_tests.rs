@@ -43,7 +43,7 @@ fn apply(desired: &Desired, observed: &[Route]) -> Vec<Route> {
 }
 
 fn destination(number: u8) -> IpNetwork {
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         format!("10.0.{number}.0/24").parse().unwrap()
     } else {
         format!("fd00:{number}::/64").parse().unwrap()

@@ -1,0 +1,346 @@
+//! A node in a throw-away network namespace, with a bridge as its uplink, and the built daemon.
+//!
+//! Nothing waits by sleeping: a daemon is waited for by what it logs, the kernel by its events,
+//! both with a deadline.
+
+use std::io::{BufRead, BufReader};
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use ipnetwork::IpNetwork;
+use kernel::link::{Bridge, set_up};
+use kernel::netlink::{Message, Protocol, Reply, Socket};
+use kernel::route::{Route, TABLE_MAIN};
+use kernel::{MacAddress, NetNs, Rtnl, address, link};
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+pub(crate) const PROTOCOL: u8 = 214;
+/// How long something that must happen may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+const RTNLGRP_IPV4_ROUTE: u32 = 7;
+const RTNLGRP_IPV6_ROUTE: u32 = 11;
+const NFNLGRP_NFTABLES: u32 = 7;
+
+pub(crate) struct Node {
+    pub(crate) ns: NetNs,
+    pub(crate) rtnl: Rtnl,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) uplink: u32,
+}
+
+pub(crate) struct Daemon {
+    child: Child,
+    log: Receiver<String>,
+}
+
+/// Everything written to routes and nf_tables of a node since the monitor was made.
+pub(crate) struct Monitor {
+    routes: Socket,
+    tables: Socket,
+    seen: Vec<(bool, IpNetwork)>,
+}
+
+/// The entry of a node in the list: node 2 is 10.100.0.2 and has 10.0.2.0/24.
+pub(crate) fn entry(number: u8) -> String {
+    moved(number, number)
+}
+
+/// The entry of a node that has moved to another address.
+pub(crate) fn moved(number: u8, address: u8) -> String {
+    format!(
+        r#"{{"name": "node{number}", "addresses": ["10.100.0.{address}", "fd00:100::{address}"],
+            "podCIDRs": ["10.0.{number}.0/24", "fd00:{number}::/64"]}}"#
+    )
+}
+
+pub(crate) fn entries(numbers: &[u8]) -> String {
+    let entries: Vec<String> = numbers.iter().copied().map(entry).collect();
+    format!("[{}]", entries.join(",\n"))
+}
+
+pub(crate) fn cidr(text: &str) -> IpNetwork {
+    text.parse().unwrap()
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+impl Node {
+    /// Node 1, with a list of nodes.
+    pub(crate) fn new(list: &str) -> Self {
+        let ns = NetNs::create().unwrap();
+        let mut rtnl = Rtnl::open_in(&ns).unwrap();
+        let mac = MacAddress([2, 0, 0, 0, 0, 1]);
+        rtnl.request(&Bridge { name: "uplink0", mac, mtu: None }.create()).unwrap();
+        let uplink = rtnl.link_by_name("uplink0").unwrap().unwrap().index;
+        let mut node = Self { ns, rtnl, folder: tempfile::tempdir().unwrap(), uplink };
+        node.add_addresses();
+        node.list(list);
+        node
+    }
+
+    pub(crate) fn add_addresses(&mut self) {
+        for text in ["10.100.0.1/24", "fd00:100::1/64"] {
+            self.rtnl.request(&address::add(self.uplink, cidr(text), false)).unwrap();
+        }
+    }
+
+    pub(crate) fn delete_addresses(&mut self) {
+        for text in ["10.100.0.1/24", "fd00:100::1/64"] {
+            self.rtnl.request(&address::delete(self.uplink, cidr(text))).unwrap();
+        }
+    }
+
+    pub(crate) fn set_link_up(&mut self, up: bool) {
+        if up {
+            return self.rtnl.request(&set_up(self.uplink)).unwrap();
+        }
+        let mut header = [0; 16];
+        header[4..8].copy_from_slice(&self.uplink.to_ne_bytes());
+        header[12..16].copy_from_slice(&libc::IFF_UP.to_ne_bytes());
+        self.rtnl.request(&Message::new("link down", libc::RTM_SETLINK, 0, &header)).unwrap();
+    }
+
+    pub(crate) fn delete_link(&mut self) {
+        self.rtnl.request(&link::delete(self.uplink)).unwrap();
+    }
+
+    /// Puts a list in the place of the one that is there, as editors do.
+    pub(crate) fn list(&self, text: &str) {
+        let new = self.folder.path().join("nodes.json.new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, self.nodes_file()).unwrap();
+    }
+
+    pub(crate) fn nodes_file(&self) -> PathBuf {
+        self.folder.path().join("nodes.json")
+    }
+
+    pub(crate) fn run_dir(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    /// Starts the daemon in this node, without waiting for it.
+    pub(crate) fn spawn(&self) -> Daemon {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_route-syncer"));
+        command
+            .args(["run", "--source", "file", "--node", "node1", "--cluster-cidr", "10.0.0.0/14"])
+            .arg("--nodes-file")
+            .arg(self.nodes_file())
+            .arg("--run-dir")
+            .arg(self.run_dir())
+            .env("RUST_LOG", "info")
+            .stderr(Stdio::piped());
+        let mut child = self.ns.run(|| command.spawn()).unwrap().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, log) = channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                // A test that has ended reads no more.
+                let _ = sender.send(line);
+            }
+        });
+        Daemon { child, log }
+    }
+
+    /// Starts the daemon and waits until its first sync is done.
+    pub(crate) fn start(&self) -> Daemon {
+        let daemon = self.spawn();
+        daemon.wait_for("the first sync is done");
+        daemon
+    }
+
+    pub(crate) fn status(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_route-syncer"));
+        command.arg("status").arg("--run-dir").arg(self.run_dir()).args(arguments);
+        self.ns.run(|| command.output()).unwrap().unwrap()
+    }
+
+    /// The status of all claims, as `CIDR state(detail)`, once it is as expected.
+    pub(crate) fn wait_for_status(&mut self, expected: &[&str]) {
+        // The daemon writes its status after it has changed the routes; that has no event here.
+        let folder = inotify_of(&self.run_dir());
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let found = self.states();
+            if found == expected {
+                return;
+            }
+            assert!(Instant::now() < end, "{found:#?} is not {expected:#?}");
+            wait_readable(&folder, end);
+            drain(&folder);
+        }
+    }
+
+    fn states(&self) -> Vec<String> {
+        let output = self.status(&["--json"]);
+        let Ok(shown) = serde_json::from_slice::<serde_json::Value>(&output.stdout) else {
+            return vec![String::from_utf8_lossy(&output.stderr).into_owned()];
+        };
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let state = |row: &serde_json::Value| {
+            let detail = text(&row["detail"]);
+            let detail = if detail.is_empty() { detail } else { format!("({detail})") };
+            format!("{} {}{detail}", text(&row["podCIDR"]), text(&row["state"]))
+        };
+        shown["routes"].as_array().unwrap().iter().map(state).collect()
+    }
+
+    /// Our routes, as `destination via gateway`, sorted.
+    pub(crate) fn routes(&mut self) -> Vec<String> {
+        let all = self.rtnl.routes(TABLE_MAIN).unwrap();
+        let show = |route: &Route| {
+            let gateway = route.gateway.map_or("nothing".into(), |gateway| gateway.to_string());
+            format!("{} via {gateway}", route.destination)
+        };
+        let mut routes: Vec<String> =
+            all.iter().filter(|route| route.protocol == PROTOCOL).map(show).collect();
+        routes.sort();
+        routes
+    }
+
+    pub(crate) fn route(&mut self, destination: &str) -> Option<Route> {
+        let all = self.rtnl.routes(TABLE_MAIN).unwrap();
+        all.into_iter().find(|route| route.destination == cidr(destination))
+    }
+
+    pub(crate) fn monitor(&self) -> Monitor {
+        let open = || {
+            let mut routes = Socket::open(Protocol::Route).unwrap();
+            routes.subscribe(RTNLGRP_IPV4_ROUTE).unwrap();
+            routes.subscribe(RTNLGRP_IPV6_ROUTE).unwrap();
+            let mut tables = Socket::open(Protocol::Netfilter).unwrap();
+            tables.subscribe(NFNLGRP_NFTABLES).unwrap();
+            Monitor { routes, tables, seen: Vec::new() }
+        };
+        self.ns.run(open).unwrap()
+    }
+
+    /// Waits until our routes are these, in the order of [`Node::routes`].
+    pub(crate) fn wait_for_routes(&mut self, expected: &[&str]) {
+        let mut monitor = self.monitor();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let found = self.routes();
+            if found == expected {
+                return;
+            }
+            assert!(Instant::now() < end, "{found:#?} is not {expected:#?}");
+            wait_readable(&monitor.routes, end);
+            monitor.routes.events().unwrap();
+        }
+    }
+}
+
+impl Daemon {
+    /// Waits until the daemon logs a line with this text.
+    pub(crate) fn wait_for(&self, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        let mut lines = Vec::new();
+        loop {
+            match self.log.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(text) => return,
+                Ok(line) => lines.push(line),
+                Err(_) => panic!("no {text:?} among:\n{}", lines.join("\n")),
+            }
+        }
+    }
+
+    /// Tells the daemon to stop, and returns its exit code.
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    /// Ends the daemon without a chance to do anything.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits until the daemon ends by itself, and returns its exit code.
+    pub(crate) fn wait(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Monitor {
+    /// What was written since the last call: `+destination` or `-destination`, and `nft`.
+    pub(crate) fn writes(&mut self) -> Vec<String> {
+        self.collect();
+        let mut writes: Vec<String> = self
+            .seen
+            .drain(..)
+            .map(|(new, to)| format!("{}{to}", if new { '+' } else { '-' }))
+            .collect();
+        if self.tables.events().unwrap().is_none_or(|events| !events.is_empty()) {
+            writes.push("nft".into());
+        }
+        writes
+    }
+
+    /// Waits until a route to the destination was made or changed.
+    pub(crate) fn wait_for_new(&mut self, destination: &str) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            self.collect();
+            if self.seen.contains(&(true, cidr(destination))) {
+                return;
+            }
+            assert!(Instant::now() < end, "no route to {destination} was made: {:?}", self.seen);
+            wait_readable(&self.routes, end);
+        }
+    }
+
+    fn collect(&mut self) {
+        let events = self.routes.events().unwrap().expect("the monitor overflowed");
+        self.seen.extend(events.iter().filter_map(pod_route));
+    }
+}
+
+/// Whether a route event is about a new route, and its destination; none for routes of links, in
+/// tables other than main, or to anything but Pods.
+fn pod_route(event: &Reply) -> Option<(bool, IpNetwork)> {
+    let destination = event.attributes(12).get(libc::RTA_DST)?;
+    let address: IpAddr = match destination.value {
+        [a, b, c, d] => [*a, *b, *c, *d].into(),
+        value => <[u8; 16]>::try_from(value).ok()?.into(),
+    };
+    let destination = IpNetwork::new(address, event.u8_at(1)).ok()?;
+    let pods = destination.prefix() == if address.is_ipv4() { 24 } else { 64 };
+    let main = u32::from(event.u8_at(4)) == TABLE_MAIN;
+    let kernels = event.u8_at(5) == libc::RTPROT_KERNEL;
+    (pods && main && !kernels).then_some((event.kind == libc::RTM_NEWROUTE, destination))
+}
+
+fn wait_readable(fd: &impl AsFd, end: Instant) {
+    let left = end.saturating_duration_since(Instant::now());
+    let timeout = PollTimeout::try_from(left).unwrap();
+    poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout).unwrap();
+}
+
+fn inotify_of(folder: &std::path::Path) -> inotify::Inotify {
+    let inotify = inotify::Inotify::init().unwrap();
+    inotify.watches().add(folder, inotify::WatchMask::MOVED_TO).unwrap();
+    inotify
+}
+
+fn drain(inotify: &inotify::Inotify) {
+    let mut buffer = [0; 4096];
+    while nix::unistd::read(inotify, &mut buffer).is_ok_and(|length| length > 0) {}
+}
