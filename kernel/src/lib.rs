@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod elf_note;
+pub mod events;
 pub mod link;
 pub mod mac;
 pub mod netlink;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
+use nix::errno::Errno;
 use nix::libc;
 
 use crate::Rtnl;
@@ -108,11 +109,37 @@ impl Rtnl {
             match self.socket.dump(&message) {
                 Ok(replies) => routes.extend(replies.iter().filter_map(parse)),
                 // A table that was never used, or a kernel without IPv6, has no routes.
-                Err(error) if error.is_absent() || error.is(nix::errno::Errno::EAFNOSUPPORT) => {}
+                Err(error) if error.is_absent() || error.is(Errno::EAFNOSUPPORT) => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(routes)
+    }
+}
+
+impl Rtnl {
+    /// Whether packets to this address are for this namespace. An IPv4 address is local as soon as
+    /// it is added; for an IPv6 address, also one without duplicate address detection, the kernel
+    /// sees to it some time later.
+    ///
+    /// # Errors
+    /// The kernel refuses for another reason than that it knows no way to the address.
+    pub fn is_local(&mut self, address: IpAddr) -> Result<bool> {
+        let all = if address.is_ipv4() { 32 } else { 128 };
+        let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        let mut header = [0; HEADER];
+        header[0] = family as u8;
+        header[1] = all;
+        let message =
+            Message::new(format!("look up the route to {address}"), libc::RTM_GETROUTE, 0, &header);
+        let message = message.put(libc::RTA_DST, &octets(address));
+        match self.socket.get(&[message])?.pop().transpose() {
+            Ok(reply) => Ok(reply.is_some_and(|reply| reply.u8_at(7) == libc::RTN_LOCAL)),
+            Err(error) if error.is(Errno::ENETUNREACH) || error.is(Errno::EHOSTUNREACH) => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -195,7 +222,10 @@ fn parse(reply: &Reply) -> Option<Route> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::events::{Events, Topic};
     use crate::{MacAddress, NetNs, address, link};
 
     fn namespace_with_address() -> (NetNs, Rtnl, u32) {
@@ -224,7 +254,7 @@ mod tests {
             };
             let route = route.via(first.parse().unwrap()).dev(link);
             rtnl.request(&add(&route)).unwrap();
-            assert!(rtnl.request(&add(&route)).unwrap_err().is(nix::errno::Errno::EEXIST));
+            assert!(rtnl.request(&add(&route)).unwrap_err().is(Errno::EEXIST));
             let mine = |rtnl: &mut Rtnl| -> Vec<Route> {
                 let all = rtnl.routes(TABLE_MAIN).unwrap();
                 all.into_iter()
@@ -257,6 +287,21 @@ mod tests {
         let error = rtnl.request(&add(&route)).unwrap_err().to_string();
         assert!(error.contains("add route to 10.9.0.0/16 via 192.0.2.1"), "{error}");
         assert!(error.contains("Nexthop has invalid gateway"), "{error}");
+    }
+
+    #[test]
+    fn an_address_is_local_where_it_is_and_once_it_is() {
+        let (ns, mut rtnl, link) = namespace_with_address();
+        let ip = |text: &str| text.parse().unwrap();
+        assert!(rtnl.is_local(ip("10.1.0.1")).unwrap());
+        assert!(!rtnl.is_local(ip("10.1.0.2")).unwrap());
+        assert!(!rtnl.is_local(ip("192.0.2.1")).unwrap());
+        let late = ip("fd00::9");
+        assert!(!rtnl.is_local(late).unwrap());
+        let mut events = Events::open_in(&ns, Topic::Ipv6Routes).unwrap();
+        rtnl.request(&address::add(link, "fd00::9/64".parse().unwrap(), false)).unwrap();
+        let local = events.wait(Duration::from_secs(5), || Ok(rtnl.is_local(late)?.then_some(())));
+        assert!(local.unwrap().is_some());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The routing socket of one namespace.
 
 use crate::NetNs;
-use crate::netlink::{Error, Message, Protocol, Result, Socket};
+use crate::netlink::{self, Message, Protocol, Result, Socket};
 
 /// A `NETLINK_ROUTE` socket: links, addresses and routes of the namespace it was opened in.
 ///
@@ -26,12 +26,7 @@ impl Rtnl {
     /// # Errors
     /// As [`Rtnl::open`], or the namespace cannot be entered.
     pub fn open_in(ns: &NetNs) -> Result<Self> {
-        let what = "open a netlink socket in the network namespace";
-        let entered = ns.run(Self::open);
-        entered.map_err(|error| Error::Socket {
-            what: what.into(),
-            source: std::io::Error::other(error),
-        })?
+        netlink::open_in(ns, Self::open)
     }
 
     /// Sends one request.

@@ -32,7 +32,17 @@ impl Rtnl {
     /// # Errors
     /// As [`Rtnl::link_by_name`].
     pub fn link_by_index(&mut self, index: u32) -> Result<Option<Link>> {
-        Ok(self.links_asked_for(&[get(format!("look up link {index}"), index)])?.pop().flatten())
+        Ok(self.links_by_index(&[index])?.pop().flatten())
+    }
+
+    /// The links of these indices, asked for together, in their order.
+    ///
+    /// # Errors
+    /// As [`Rtnl::link_by_name`].
+    pub fn links_by_index(&mut self, indices: &[u32]) -> Result<Vec<Option<Link>>> {
+        let ask = |index: &u32| get(format!("look up link {index}"), *index);
+        let messages: Vec<_> = indices.iter().map(ask).collect();
+        self.links_asked_for(&messages)
     }
 
     /// All links of the namespace.

@@ -1,13 +1,11 @@
 //! Links: bridges, veth pairs, and their state (`rtnetlink(7)`, `ip-link(8)`).
 
 mod bridge;
-mod events;
 mod get;
 mod set;
 mod veth;
 
 pub use bridge::{Bridge, set_hairpin};
-pub use events::{LinkEvents, WaitError};
 pub use set::{delete, set_alias, set_mac, set_promiscuous, set_up};
 pub use veth::{Veth, VethPeer};
 

@@ -4,6 +4,8 @@ use std::io;
 
 use nix::errno::Errno;
 
+use crate::netns::NetnsError;
+
 /// The result of asking the kernel for something.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -28,6 +30,9 @@ pub enum Error {
         /// The operating system's word.
         source: io::Error,
     },
+    /// The namespace that a socket was to be opened in could not be entered or left.
+    #[error("open a netlink socket in a network namespace: {0}")]
+    Namespace(#[from] Box<NetnsError>),
     /// The kernel changed what it listed while listing it, each time it was asked.
     #[error(
         "{what}: the list changed during each of {tries} readings; try again when the node is calmer"

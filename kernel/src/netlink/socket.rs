@@ -13,6 +13,7 @@ use nix::libc;
 
 use super::message::HEADER;
 use super::{Attributes, Error, Message, Reply, Result};
+use crate::NetNs;
 
 /// How many acknowledged messages go out at once: their answers must fit the receive queue, which
 /// holds about 250 small messages at the kernel's default of 212,992 bytes.
@@ -47,6 +48,11 @@ pub struct Socket {
     socket: RawSocket,
     sequence: u32,
     buffer: Vec<u8>,
+}
+
+/// Opens something in another namespace; the calling thread stays where it is.
+pub(crate) fn open_in<T>(ns: &NetNs, open: impl FnOnce() -> Result<T>) -> Result<T> {
+    ns.run(open).map_err(Box::new)?
 }
 
 /// A message read from the socket: its header's fields and what follows.

@@ -27,7 +27,7 @@ pub use table::{Family, Table};
 use nix::libc;
 
 use crate::NetNs;
-use crate::netlink::{Error, Message, Protocol, Result, Socket};
+use crate::netlink::{self, Message, Protocol, Result, Socket};
 
 /// `struct nfgenmsg`.
 const HEADER: usize = 4;
@@ -56,10 +56,7 @@ impl Nft {
     /// # Errors
     /// As [`Nft::open`], or the namespace cannot be entered.
     pub fn open_in(ns: &NetNs) -> Result<Self> {
-        let what = "open an nf_tables socket in the network namespace";
-        let failed =
-            |error| Error::Socket { what: what.into(), source: std::io::Error::other(error) };
-        ns.run(Self::open).map_err(failed)?
+        netlink::open_in(ns, Self::open)
     }
 
     /// Makes all changes in one transaction.

@@ -5,13 +5,14 @@
 //! its owner's mark, DEL also removes what an ADD left that was killed between two steps.
 
 use std::path::Path;
-use std::time::Duration;
 
 use cni_conf::attachment::Attachment;
 use cni_conf::plugin::Call;
 use cni_conf::result::{CniResult, Interface};
 use ipam::Ipam;
-use kernel::link::{self, Link, LinkEvents, Veth, VethPeer};
+use ipnetwork::IpNetwork;
+use kernel::events::{Events, Topic};
+use kernel::link::{self, Link, Veth, VethPeer};
 use kernel::{Rtnl, sysctl};
 
 use crate::conf::Conf;
@@ -19,11 +20,7 @@ use crate::container_end::Container;
 use crate::error::{Error, Result};
 use crate::masquerade::Masquerade;
 use crate::plan::Plan;
-use crate::{bridge, del, host_end};
-
-/// How long the bridge may take to pass frames through a new port. It takes microseconds; only a
-/// machine in great distress needs more.
-const PORT_PATIENCE: Duration = Duration::from_secs(10);
+use crate::{bridge, del, host_end, ready};
 
 /// Hangs the container on the bridge.
 pub(crate) fn add(call: &Call, netns: &Path) -> Result<CniResult> {
@@ -84,7 +81,11 @@ fn connect(
     if conf.masquerade {
         Masquerade::open()?.add(attachment, &plan.ips)?;
     }
-    let host_end = wait_until_forwarding(host, &bridge, &host_end)?;
+    let host_end = ready::wait_for_port(host, &bridge, &host_end)?;
+    ready::wait_for_addresses(host, plan.gateways.iter().map(IpNetwork::ip), || {
+        Events::open(Topic::Ipv6Routes)
+    })?;
+    container.wait_for_addresses(plan)?;
     container.announce(inside, plan.container_mac)?;
     Ok(Links { bridge, host_end, container_mac: plan.container_mac.to_string() })
 }
@@ -128,19 +129,6 @@ fn forward(plan: &Plan) -> Result<()> {
         sysctl::set("net/ipv6/conf/all/forwarding", "1")?;
     }
     Ok(())
-}
-
-/// A new port passes frames as soon as the kernel has settled its link state, which asking for it
-/// brings about. Under the spanning tree protocol the bridge first listens for half a minute, so
-/// there the link's own state must do.
-fn wait_until_forwarding(host: &mut Rtnl, bridge: &Link, port: &Link) -> Result<Link> {
-    let ready =
-        |port: &Link| if bridge.spanning_tree { port.is_running() } else { port.is_forwarding() };
-    match host.link_by_index(port.index)? {
-        Some(port) if ready(&port) => Ok(port),
-        Some(_) => Ok(LinkEvents::open()?.wait(host, port.index, PORT_PATIENCE, ready)?),
-        None => Err(Error::Vanished { thing: format!("veth {:?}", port.name) }),
-    }
 }
 
 /// Removes what the attachment owns; the error is told with what could not be removed.

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use cni_conf::plugin::Call;
+use kernel::events::{Events, Topic};
 use kernel::{MacAddress, NetNs, Rtnl, address, link, route, sysctl};
 
 use crate::bridge::ignore_absent;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
+use crate::ready;
 
 /// The container's namespace, and a socket in it.
 pub(crate) struct Container {
@@ -41,6 +43,12 @@ impl Container {
         requests.extend(plan.ips.iter().map(|ip| address::add(index, ip.address, false)));
         requests.extend(plan.kernel_routes(index).iter().map(route::add));
         Ok(self.rtnl.request_all(&requests)?)
+    }
+
+    /// Waits until the container takes in packets to its addresses.
+    pub(crate) fn wait_for_addresses(&mut self, plan: &Plan) -> Result<()> {
+        let listen = || Events::open_in(&self.netns, Topic::Ipv6Routes);
+        ready::wait_for_addresses(&mut self.rtnl, plan.ips.iter().map(|ip| ip.address.ip()), listen)
     }
 
     /// Makes the kernel tell the neighbours who has the addresses now: with `arp_notify` and

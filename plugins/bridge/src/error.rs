@@ -1,11 +1,11 @@
 //! What can go wrong, and as which CNI code it is told.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cni_conf::error::{CniError, Code};
 use cni_conf::sync_status::SyncStatusError;
 use ipnetwork::IpNetwork;
-use kernel::link::WaitError;
 use kernel::netns::NetnsError;
 use kernel::sysctl::SysctlError;
 
@@ -50,8 +50,8 @@ pub(crate) enum Error {
     Kernel(#[from] kernel::Error),
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
-    #[error("bridge port in error state: {0}")]
-    Port(#[from] WaitError),
+    #[error("{thing} was not ready after {waited:?}; the node may be overloaded, try again later")]
+    TooLate { thing: String, waited: Duration },
     #[error(transparent)]
     SyncStatus(#[from] SyncStatusError),
     #[error("{0}")]
@@ -82,9 +82,8 @@ impl Error {
             Error::Netns(_) => Code::InvalidNetns,
             Error::Different(_) => Code::CheckFailed,
             Error::NotReady(_) | Error::SyncStatus(_) => Code::NotAvailable,
-            Error::Kernel(_) | Error::Sysctl(_) | Error::Port(_) | Error::Vanished { .. } => {
-                Code::Kernel
-            }
+            Error::Kernel(_) | Error::Sysctl(_) | Error::Vanished { .. } => Code::Kernel,
+            Error::TooLate { .. } => Code::TryAgainLater,
             Error::Cni(error) => error.code,
             Error::Several { first, .. } => first.code(),
         }

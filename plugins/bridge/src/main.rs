@@ -2,8 +2,8 @@
 //!
 //! Read in this order: [`conf`] (what is asked for), [`plan`] (what follows from it and from the
 //! addresses; pure), [`add`] (the story, from top to bottom), then what the story uses: [`bridge`],
-//! [`host_end`], [`container_end`] and [`masquerade`]. [`del`], [`check`], [`gc`] and [`status`]
-//! are the other verbs.
+//! [`host_end`], [`container_end`], [`masquerade`] and [`ready`]. [`del`], [`check`], [`gc`] and
+//! [`status`] are the other verbs.
 #![forbid(unsafe_code)]
 
 mod add;
@@ -17,6 +17,7 @@ mod gc;
 mod host_end;
 mod masquerade;
 mod plan;
+mod ready;
 mod status;
 #[cfg(test)]
 mod tests;
