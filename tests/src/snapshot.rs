@@ -30,6 +30,10 @@ enum Subject {
     File(String),
 }
 
+/// Flags that say how a link fares (running, lower layer up, dormant), not how it was set. The
+/// kernel settles them some time after what they follow from.
+const SETTLED_LATER: u32 = 0x40 | 0x1_0000 | 0x2_0000;
+
 /// What may stay behind after the last DEL of a network.
 #[derive(Debug, Clone)]
 pub struct Shared {
@@ -140,7 +144,7 @@ impl Snapshot {
                 link.alias,
                 name(link.master),
                 link.mtu,
-                link.flags,
+                link.flags & !SETTLED_LATER,
                 link.port,
             );
             self.tell(Subject::Link(link.name.clone()), state);
