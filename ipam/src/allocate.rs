@@ -144,8 +144,9 @@ fn start_of(ranges: &[Range], index: usize) -> Option<Place> {
 
 /// Gives each requested address to the first set that contains it: one wish, or none, a set.
 ///
-/// A second wish for the same set, and one that lies in no set, is an error, for the runtime
-/// asked for an address it would not get.
+/// # Errors
+/// [`AllocateError::RequestedGateway`]; [`AllocateError::Unplaced`] for a second wish in the same
+/// set and for one that lies in no set, since the runtime would not get what it asked for.
 pub fn match_requests(
     sets: &[RangeSet],
     requested: &[IpAddr],
@@ -174,6 +175,9 @@ pub fn match_requests(
 /// Refuses a second address for one container and interface: `held` are those it has.
 ///
 /// This holds for requested addresses too, where the reference forgets to look.
+///
+/// # Errors
+/// [`AllocateError::Duplicate`]
 pub fn check_duplicate(
     sets: &[RangeSet],
     held: &[IpAddr],

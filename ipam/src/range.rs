@@ -101,6 +101,9 @@ impl RangeError {
 
 impl Range {
     /// Checks a range and fills in what is absent.
+    ///
+    /// # Errors
+    /// [`RangeError`] for the first rule broken, in the reference's order.
     pub fn new(spec: &RangeSpec) -> Result<Self, RangeError> {
         let subnet = spec.subnet;
         check_subnet(subnet)?;

@@ -48,6 +48,9 @@ impl RangeSetError {
 
 impl RangeSet {
     /// Checks the ranges, one by one and then against each other.
+    ///
+    /// # Errors
+    /// [`RangeSetError`] for the first rule broken, in the reference's order.
     pub fn new(specs: &[RangeSpec]) -> Result<Self, RangeSetError> {
         let mut ranges: Vec<Range> = Vec::with_capacity(specs.len());
         for spec in specs {

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Old versions wrote the container ID alone. A file without content is what the reference leaves
-//! when it dies between creating and writing; here it counts as free, and [`place`] is why this
+//! when it dies between creating and writing; here it counts as free, and `place` is why this
 //! store makes none.
 //!
 //! Nothing else may lie in that directory, since the reference reads every file in it; scratch
@@ -87,6 +87,9 @@ impl Store {
     }
 
     /// Takes the lock, waiting for it; makes the directory if there is none.
+    ///
+    /// # Errors
+    /// The directory or the lock cannot be made or opened.
     pub fn lock(&self) -> Result<Locked, StoreError> {
         let directory = self.directory();
         DirBuilder::new()
@@ -99,6 +102,9 @@ impl Store {
 
     /// Takes the lock, waiting for it; `None` when the network has no directory, for then it has
     /// no reservations, and none is made only to be looked at.
+    ///
+    /// # Errors
+    /// The lock cannot be opened.
     pub fn lock_existing(&self) -> Result<Option<Locked>, StoreError> {
         match self.open_lock() {
             // With O_CREAT it is the directory that is missing.
@@ -123,6 +129,9 @@ impl Store {
     }
 
     /// Whether a reservation could be written, found out in constant time and without a trace.
+    ///
+    /// # Errors
+    /// It could not.
     pub fn probe(&self) -> Result<(), StoreError> {
         let directory = self.directory();
         let present = directory.ancestors().find(|ancestor| ancestor.exists());
@@ -141,6 +150,9 @@ pub struct Locked {
 
 impl Locked {
     /// Reads every reservation.
+    ///
+    /// # Errors
+    /// The directory cannot be read. A file in it that cannot is [`Record::Foreign`].
     pub fn scan(&self) -> Result<Snapshot, StoreError> {
         Snapshot::read(&self.directory)
             .map_err(StoreError::at("read the directory", &self.directory))
@@ -150,6 +162,9 @@ impl Locked {
     ///
     /// The name appears with its whole content or not at all, and never over another's. A
     /// reservation without content is nobody's and is replaced.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn reserve(&self, address: IpAddr, holder: &Holder) -> Result<bool, StoreError> {
         let path = self.reservation(address);
         let contents = holder.contents();
@@ -169,6 +184,9 @@ impl Locked {
     }
 
     /// Takes back a reservation that this process has just made.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
     pub fn unreserve(&self, address: IpAddr) -> Result<(), StoreError> {
         remove(&self.reservation(address))
     }
@@ -181,19 +199,29 @@ impl Locked {
     }
 
     /// Notes the address last reserved of the range set with this index.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn set_last_reserved(&self, set: usize, address: IpAddr) -> Result<(), StoreError> {
         let path = self.last_reserved_file(set);
         place::replace(&path, address.to_string().as_bytes(), &self.scratch)
             .map_err(StoreError::at("write", &path))
     }
 
-    /// Removes what `holder` has, and says how many reservations that were. None is fine.
+    /// Removes what `holder` has ([`Snapshot::matching`]), and says how many reservations that
+    /// were. None is fine.
+    ///
+    /// # Errors
+    /// The first file that could not be removed, after all others were.
     pub fn release(&self, holder: &Holder) -> Result<usize, StoreError> {
         remove_all(self.scan()?.matching(holder))
     }
 
     /// Removes every reservation that belongs to none of `valid`, and scratch that a killed
-    /// process left.
+    /// process left, and says how many reservations that were.
+    ///
+    /// # Errors
+    /// The first file that could not be removed, after all others were.
     pub fn retain(&self, valid: &HashSet<Holder>) -> Result<usize, StoreError> {
         remove(&self.scratch)?;
         let containers: HashSet<&str> = valid.iter().map(Holder::container_id).collect();

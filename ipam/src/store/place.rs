@@ -63,13 +63,17 @@ pub(super) fn replace(path: &Path, contents: &[u8], scratch: &Path) -> io::Resul
 }
 
 fn write_scratch(contents: &[u8], scratch: &Path) -> io::Result<()> {
-    // What a killed process left is removed, never opened: it may be a second name of a
-    // reservation, and truncating it would empty that.
-    match std::fs::remove_file(scratch) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    OpenOptions::new().write(true).create_new(true).mode(MODE).open(scratch)?.write_all(contents)
+    let create = || OpenOptions::new().write(true).create_new(true).mode(MODE).open(scratch);
+    let mut file = match create() {
+        // What a killed process left is removed, never opened: it may be a second name of a
+        // reservation, and truncating it would empty that.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(scratch)?;
+            create()?
+        }
+        created => created?,
+    };
+    file.write_all(contents)
 }
 
 /// Whether a file could be created in `directory`.
@@ -117,6 +121,25 @@ mod tests {
             assert_eq!(std::fs::read(&path).unwrap(), b"abc");
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
             assert!(!scratch.exists());
+        }
+    }
+
+    /// So much content that writing it takes a while, and somebody who looks all the while.
+    #[test]
+    fn nobody_sees_a_name_before_its_content() {
+        const LENGTH: u64 = 64 << 20;
+        for way in WAYS {
+            let dir = tempfile::tempdir().unwrap();
+            let (path, scratch) = (dir.path().join("10.0.0.1"), dir.path().join("scratch"));
+            std::thread::scope(|scope| {
+                let writer = scope.spawn(|| way(&path, &vec![b'x'; LENGTH as usize], &scratch));
+                while !writer.is_finished() {
+                    let seen = path.metadata().map_or(LENGTH, |metadata| metadata.len());
+                    assert_eq!(seen, LENGTH, "a part of the content is seen");
+                }
+                writer.join().unwrap().unwrap();
+            });
+            assert_eq!(path.metadata().unwrap().len(), LENGTH);
         }
     }
 

@@ -55,7 +55,7 @@ impl Snapshot {
             }
             let address = name.parse().ok().map(|address: IpAddr| address.to_canonical());
             let record = match entry.file_type() {
-                Ok(kind) if kind.is_file() => read_record(&path),
+                Ok(kind) if kind.is_file() => read_file(&path),
                 // What cannot be read inside stays unknown; a name that is an address is taken.
                 Ok(kind) if kind.is_dir() => {
                     self.read_directory(&path).ok();
@@ -108,11 +108,15 @@ fn is_of_container(record: &Record, holder: &Holder) -> bool {
     matches!(record, Record::Legacy(container_id) if container_id == holder.container_id())
 }
 
-/// What the file says; [`Record::Foreign`] when it is no regular file or cannot be read.
+/// What lies at `path` says; [`Record::Foreign`] when it is no regular file or cannot be read.
 pub(super) fn read_record(path: &Path) -> Record {
-    if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
-        return Record::Foreign;
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_file() => read_file(path),
+        _ => Record::Foreign,
     }
+}
+
+fn read_file(path: &Path) -> Record {
     let mut content = Vec::new();
     let read =
         File::open(path).and_then(|file| file.take(LONGEST_RECORD + 1).read_to_end(&mut content));
