@@ -6,7 +6,7 @@ mod set;
 mod veth;
 
 pub use bridge::{Bridge, set_hairpin};
-pub use set::{delete, set_alias, set_mac, set_promiscuous, set_up};
+pub use set::{delete, set_alias, set_down, set_mac, set_promiscuous, set_up};
 pub use veth::{Veth, VethPeer};
 
 use nix::libc;

@@ -11,6 +11,11 @@ pub fn set_up(index: u32) -> Message {
     set(format!("bring up link {index}"), index, libc::IFF_UP, libc::IFF_UP)
 }
 
+/// Takes a link down.
+pub fn set_down(index: u32) -> Message {
+    set(format!("take down link {index}"), index, 0, libc::IFF_UP)
+}
+
 /// Makes a link hear frames for any address, or only for its own.
 pub fn set_promiscuous(index: u32, on: bool) -> Message {
     let flags = if on { libc::IFF_PROMISC } else { 0 };

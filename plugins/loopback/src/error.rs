@@ -3,20 +3,13 @@
 use cni_conf::error::{CniError, Code};
 use ipnetwork::IpNetwork;
 use kernel::netns::NetnsError;
-use std::path::PathBuf;
 
 /// Why `lo` is not as it was asked to be.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// CNI_NETNS cannot be opened.
-    #[error("CNI_NETNS: {0}")]
+    /// CNI_NETNS cannot be opened, or is the host's own.
+    #[error(transparent)]
     Netns(#[from] NetnsError),
-    /// CNI_NETNS is where the plugin runs itself. The first words are the reference's.
-    #[error(
-        "plugin's netns and netns from CNI_NETNS should not be the same: {0:?} is the network \
-         namespace this plugin runs in; give the container's, or set CNI_NETNS_OVERRIDE=1"
-    )]
-    OwnNetns(PathBuf),
     /// The kernel refused a request.
     #[error("{0}")]
     Kernel(#[from] kernel::Error),
@@ -42,7 +35,7 @@ pub(crate) enum Error {
 impl From<Error> for CniError {
     fn from(error: Error) -> CniError {
         let code = match error {
-            Error::Netns(_) | Error::OwnNetns(_) => Code::InvalidNetns,
+            Error::Netns(_) => Code::InvalidNetns,
             Error::Kernel(_) | Error::NoLo => Code::Kernel,
             Error::NotLoopback(_) => Code::Conflict,
             Error::Down | Error::AddressMissing(_) => Code::CheckFailed,

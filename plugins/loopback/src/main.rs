@@ -6,7 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-mod down;
 mod error;
 
 use cni_conf::conf::NetConf;
@@ -14,10 +13,9 @@ use cni_conf::env::Env;
 use cni_conf::error::CniError;
 use cni_conf::plugin::{Call, Plugin, Upkeep};
 use cni_conf::result::{CniResult, Interface, IpConfig};
-use down::set_down;
 use error::Error;
 use kernel::address::Address;
-use kernel::link::{Link, set_up};
+use kernel::link::{Link, set_down, set_up};
 use kernel::{NetNs, Rtnl};
 use std::path::Path;
 use std::process::ExitCode;
@@ -89,12 +87,8 @@ impl Plugin for Loopback {
 
 /// A routing socket in the container's network namespace.
 fn open(netns: &Path, env: &Env) -> Result<Rtnl, Error> {
-    let container = NetNs::open(netns)?;
     // A recycled /proc/PID/ns/net can be the node's own, whose `lo` must never go down.
-    if !env.netns_override && container.same_as(&NetNs::current()?) {
-        return Err(Error::OwnNetns(netns.to_owned()));
-    }
-    Ok(Rtnl::open_in(&container)?)
+    Ok(Rtnl::open_in(&NetNs::open_container(netns, env.netns_override)?)?)
 }
 
 fn lo(rtnl: &mut Rtnl) -> Result<Link, Error> {
