@@ -110,6 +110,12 @@ impl CniError {
         CniError { code, msg: msg.into(), details: String::new() }
     }
 
+    /// The error that reads `text`: what happened and, behind the first `"; "`, what to do about it.
+    pub fn explained(code: Code, text: &str) -> CniError {
+        let (msg, details) = text.split_once("; ").unwrap_or((text, ""));
+        CniError::new(code, msg).with_details(details)
+    }
+
     /// The same error with these details in place of its own.
     #[must_use]
     pub fn with_details(mut self, details: impl Into<String>) -> CniError {

@@ -55,15 +55,14 @@ pub enum NetnsError {
 }
 
 impl NetnsError {
-    /// Whether the namespace is gone: nothing is at its path, or what was mounted there has been
-    /// unmounted, which leaves the empty file behind that it was mounted on.
-    pub fn is_gone(&self) -> bool {
+    /// Whether there is no container's namespace at the path: nothing, something else (the empty
+    /// file that a namespace was mounted on stays when it is unmounted), or the host's own. To
+    /// remove a container from there is then done already.
+    pub fn is_no_container(&self) -> bool {
         match self {
             NetnsError::Open { source, .. } => source.kind() == io::ErrorKind::NotFound,
-            NetnsError::NotOne { path } => {
-                path.metadata().is_ok_and(|file| file.is_file() && file.len() == 0)
-            }
-            NetnsError::Own { .. } | NetnsError::Enter { .. } => false,
+            NetnsError::NotOne { .. } | NetnsError::Own { .. } => true,
+            NetnsError::Enter { .. } => false,
         }
     }
 }
@@ -236,7 +235,7 @@ mod tests {
         let path = ns.path();
         assert!(NetNs::open(&path).unwrap().same_as(&ns));
         drop(ns);
-        assert!(NetNs::open(&path).unwrap_err().is_gone());
+        assert!(NetNs::open(&path).unwrap_err().is_no_container());
     }
 
     #[test]
@@ -252,20 +251,15 @@ mod tests {
     fn what_is_no_network_namespace_is_refused() {
         let file = std::env::temp_dir().join(format!("cbr0-netns-{}", std::process::id()));
         std::fs::write(&file, "").unwrap();
-        let refused = |error: &NetnsError| matches!(error, NetnsError::NotOne { .. });
-        let empty = NetNs::open(&file).unwrap_err();
-        let unmounted = refused(&empty) && empty.is_gone();
-        std::fs::write(&file, "full").unwrap();
-        let full = NetNs::open(&file).unwrap_err();
-        let foreign = refused(&full) && !full.is_gone();
+        let refused = NetNs::open(&file);
         std::fs::remove_file(&file).unwrap();
-        assert!(unmounted && foreign, "{empty} {full}");
+        assert!(matches!(refused, Err(NetnsError::NotOne { .. })), "{refused:?}");
         for path in ["/proc/self/ns/mnt", "/dev/null", "/"] {
             assert!(
                 matches!(NetNs::open(Path::new(path)), Err(NetnsError::NotOne { .. })),
                 "{path}"
             );
         }
-        assert!(NetNs::open(Path::new("/nonexistent")).unwrap_err().is_gone());
+        assert!(NetNs::open(Path::new("/nonexistent")).unwrap_err().is_no_container());
     }
 }

@@ -33,7 +33,10 @@ fn remove_veth(call: &Call) -> Result<()> {
 /// container's side, where the attachment names it. A namespace that is gone has nothing left, and
 /// one that is the host's own, or none, is not the container's.
 fn remove_from_container(call: &Call, netns: &Path) -> Result<()> {
-    let Ok(mut container) = Container::open(call, netns) else { return Ok(()) };
+    let mut container = match Container::open(call, netns) {
+        Err(Error::Netns(error)) if error.is_no_container() => return Ok(()),
+        opened => opened?,
+    };
     match container.rtnl.link_by_name(&call.attachment.ifname)? {
         Some(found) if found.kind == "veth" => {
             match container.rtnl.request(&link::delete(found.index)) {

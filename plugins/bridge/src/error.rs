@@ -44,7 +44,7 @@ pub(crate) enum Error {
     Different(String),
     #[error("not ready: {0}")]
     NotReady(String),
-    #[error(transparent)]
+    #[error("CNI_NETNS: {0}")]
     Netns(#[from] NetnsError),
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
@@ -94,7 +94,7 @@ impl From<Error> for CniError {
     fn from(error: Error) -> CniError {
         match error {
             Error::Cni(error) => error,
-            error => CniError::new(error.code(), error.to_string()),
+            error => CniError::explained(error.code(), &error.to_string()),
         }
     }
 }

@@ -49,11 +49,12 @@ impl Plugin for Loopback {
         }
     }
 
-    /// Afterwards `lo` is down. A network namespace that is gone took its `lo` with it.
+    /// Afterwards `lo` is down. A network namespace that is gone took its `lo` with
+    /// it, and the host's own is no container's.
     fn del(&self, call: &Call, netns: Option<&Path>) -> Result<(), CniError> {
         let Some(netns) = netns else { return Ok(()) };
         let mut rtnl = match open(netns, &call.env) {
-            Err(Error::Netns(error)) if error.is_gone() => return Ok(()),
+            Err(Error::Netns(error)) if error.is_no_container() => return Ok(()),
             opened => opened?,
         };
         let lo = lo(&mut rtnl)?;
