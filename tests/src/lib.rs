@@ -2,12 +2,13 @@
 //!
 //! A *host* ([`node::Node`]) is a throw-away network namespace, and so is a [`pod::Pod`]; the
 //! binaries under test ([`bins`]) run inside a host as real processes, called by a small runtime
-//! ([`runtime`]) or directly ([`plugin`]). [`topology`] wires hosts up to the network of DESIGN.md,
-//! [`probe`] asks whether and as whom one end reaches another, and [`snapshot`] compares what a
+//! ([`runtime`]) or directly ([`plugin`]). [`topology`] wires hosts up to the network of DESIGN.md
+//! and [`cluster`] and [`syncer`] make it one of Pods, [`probe`] asks whether and as whom one end reaches another, and [`snapshot`] compares what a
 //! call left behind. Nothing is ever changed in the machine's own namespace.
 #![forbid(unsafe_code)]
 
 pub mod bins;
+pub mod cluster;
 pub mod error;
 pub mod node;
 pub mod plugin;
@@ -17,6 +18,7 @@ pub mod process;
 pub mod require;
 pub mod runtime;
 pub mod snapshot;
+pub mod syncer;
 pub mod topology;
 
 pub use error::{Failure, LabError, Outcome, Result};

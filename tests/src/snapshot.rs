@@ -9,7 +9,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use kernel::nft::Nft;
 use kernel::{NetNs, Rtnl, route};
+
+mod nft;
+mod shared;
+
+pub use shared::Shared;
 
 use crate::error::{Context, Result};
 use crate::node::Node;
@@ -24,59 +30,26 @@ pub struct Snapshot {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject {
     Link(String),
-    Address { link: String, address: String },
-    Route { link: String, route: String },
+    Address {
+        link: String,
+        address: String,
+    },
+    Route {
+        link: String,
+        route: String,
+    },
     Sysctl(String),
+    /// A table, or something in it.
+    Nft {
+        table: String,
+        object: String,
+    },
     File(String),
 }
 
 /// Flags that say how a link fares (running, lower layer up, dormant), not how it was set. The
 /// kernel settles them some time after what they follow from.
 const SETTLED_LATER: u32 = 0x40 | 0x1_0000 | 0x2_0000;
-
-/// What may stay behind after the last DEL of a network.
-#[derive(Debug, Clone)]
-pub struct Shared {
-    /// The bridge, whose name this is, with its address, routes and settings: it is made once and
-    /// stays, since other networks and people may use it.
-    bridge: Option<String>,
-}
-
-impl Shared {
-    /// On a host where there was nothing before: the bridge of this name, forwarding, and the
-    /// store's own files.
-    pub fn with_bridge(name: &str) -> Self {
-        Shared { bridge: Some(name.to_owned()) }
-    }
-
-    /// On a host where an ADD and a DEL were done before (the warm-up): the bridge and forwarding
-    /// are there already and must not change; only the store remembers the last address it gave.
-    pub fn after_warm_up() -> Self {
-        Shared { bridge: None }
-    }
-
-    fn allows(&self, subject: &Subject) -> bool {
-        if let Subject::File(path) = subject
-            && path.rsplit('/').next().is_some_and(|name| name.starts_with("last_reserved_ip."))
-        {
-            return true;
-        }
-        let Some(bridge) = &self.bridge else { return false };
-        match subject {
-            Subject::Link(name) => name == bridge,
-            Subject::Address { link, .. } | Subject::Route { link, .. } => link == bridge,
-            // Turning forwarding on makes every link a router's, which does not take redirects.
-            Subject::Sysctl(key) => {
-                let mut parts = key.rsplit('/');
-                let name = parts.next().unwrap_or_default();
-                parts.next() == Some(bridge)
-                    || matches!(name, "ip_forward" | "forwarding" | "accept_redirects")
-            }
-            // The folders of the store and the network, and the lock in it.
-            Subject::File(path) => path.ends_with('/') || path.ends_with("/lock"),
-        }
-    }
-}
 
 impl Snapshot {
     /// Reads the state of a host: that of its namespace, and the files of its store of
@@ -90,14 +63,15 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Reads the state of a namespace: links, addresses, the routes of all tables, and the settings
-    /// of its links.
+    /// Reads the state of a namespace: links, addresses, the routes of all tables, nf_tables, and
+    /// the settings of its links.
     ///
     /// # Errors
     /// The kernel refuses a list.
     pub fn of(netns: &NetNs) -> Result<Self> {
         let mut snapshot = Snapshot { facts: BTreeMap::new() };
         snapshot.read_network(&mut Rtnl::open_in(netns)?)?;
+        snapshot.read_nft(&mut Nft::open_in(netns)?)?;
         netns.run(|| snapshot.read_sysctls())??;
         Ok(snapshot)
     }
@@ -151,7 +125,9 @@ impl Snapshot {
         }
         for address in rtnl.addresses(0)? {
             let link = name(Some(address.link)).to_owned();
-            let state = if address.tentative { "tentative" } else { "" };
+            // The kernel makes link-local addresses, and checks them when it sees fit.
+            let tentative = address.tentative && !address.link_local;
+            let state = if tentative { "tentative" } else { "" };
             self.tell(Subject::Address { link, address: address.address.to_string() }, state);
         }
         const EVERY_TABLE: u32 = 0;
@@ -247,6 +223,7 @@ impl fmt::Display for Subject {
             Subject::Address { link, address } => write!(out, "address {address} of {link}"),
             Subject::Route { link, route } => write!(out, "route {route} out of {link}"),
             Subject::Sysctl(key) => write!(out, "sysctl {key} ="),
+            Subject::Nft { table, object } => write!(out, "nf_tables {table} {object}"),
             Subject::File(path) => write!(out, "file {path}"),
         }
     }

@@ -16,7 +16,6 @@ mod names;
 mod processes;
 mod state;
 mod supervisor;
-mod syncer;
 mod worker;
 
 use std::io::Write as _;

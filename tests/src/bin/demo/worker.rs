@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cbr0_tests::error::Context;
@@ -10,21 +9,18 @@ use cbr0_tests::node::Node;
 use cbr0_tests::pod::{self, Pod};
 use cbr0_tests::probe::Endpoint;
 use cbr0_tests::runtime::{Attachment, Network, Runtime};
+use cbr0_tests::syncer::{self, FirstSync};
 use cbr0_tests::topology::{self, DualStack, Topology, node_addresses, pod_ranges};
-use cbr0_tests::{LabError, Result, bins};
+use cbr0_tests::{LabError, Result, bins, cluster};
 use kernel::route::TABLE_MAIN;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::getppid;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::matrix::{Kind, Matrix, Party};
 use crate::state;
-use crate::syncer::{self, Syncer};
-use crate::{Lab, names};
-
-/// The conflist that people copy.
-const CONFLIST: &str = include_str!("../../../../cni-conf/net.d/10-cbr0.conflist");
+use crate::{Lab, names, processes};
 
 /// A Pod that was added, with what the demo tells about it.
 struct AddedPod {
@@ -41,9 +37,7 @@ pub(crate) fn run(supervisor: i32, lab: Lab) -> Result<ExitCode> {
         Node::with(host, names::create(host)?, &state::path(host))
     })?;
     println!("{} nodes on one switch, a router, and the outside behind it.", topology.nodes.len());
-    syncer::write_nodes(&topology.nodes)?;
-    let syncers = topology.nodes.iter().map(Syncer::start).collect::<Result<Vec<_>>>()?;
-    syncers.iter().try_for_each(Syncer::wait)?;
+    start_syncers(&topology.nodes)?;
     println!("Every node's route syncer has synced.\n");
 
     let pods = add_pods(&topology, lab.pods)?;
@@ -81,6 +75,21 @@ fn end_with(supervisor: i32) -> Result<()> {
     }
 }
 
+/// Starts a route syncer on every node, and waits for all of them. They outlive this process.
+fn start_syncers(nodes: &[Node]) -> Result<()> {
+    let nodes_file = state::path("nodes.json");
+    cluster::write_nodes(&nodes_file, nodes)?;
+    let mut started = Vec::new();
+    for node in nodes {
+        let first_sync = FirstSync::watch(node)?;
+        let record = state::process_file(&format!("{}-route-syncer", node.name));
+        let command = syncer::command(node, &nodes_file)?;
+        let log = node.netns().run(|| processes::start_recorded(&command, &record))??;
+        started.push((first_sync, log));
+    }
+    started.iter().try_for_each(|(first_sync, log)| first_sync.wait(log))
+}
+
 fn add_pods(topology: &Topology, pods_a_node: u8) -> Result<Vec<AddedPod>> {
     let mut added = Vec::new();
     for (number, node) in (1..).zip(&topology.nodes) {
@@ -100,19 +109,10 @@ fn add_pods(topology: &Topology, pods_a_node: u8) -> Result<Vec<AddedPod>> {
     Ok(added)
 }
 
-/// Fills a node's own values into the conflist, and puts it into the node's folder.
+/// Puts the conflist, with the node's own values, into the node's folder.
 fn configure(node: &Node, number: u8) -> Result<Network> {
-    let mut list: Value =
-        serde_json::from_str(CONFLIST).map_err(|error| LabError::Conflist(error.to_string()))?;
-    let bridge = &mut list["plugins"][0];
-    bridge["syncStatus"] = json!(syncer::status_file(node));
-    bridge["ipam"]["ranges"] = pod_ranges(number)
-        .map(|range| json!([{"subnet": range.to_string()}]))
-        .into_iter()
-        .collect();
-    bridge["ipam"]["dataDir"] = json!(node.data_dir());
-    let file: PathBuf = [node.name.as_str(), "10-cbr0.conflist"].iter().collect();
-    state::write(&file.to_string_lossy(), &format!("{list:#}\n"))?;
+    let list = cluster::conflist(node, &pod_ranges(number))?;
+    state::write(&format!("{}/10-cbr0.conflist", node.name), &format!("{list:#}\n"))?;
     Network::from_value(&list)
 }
 

@@ -1,0 +1,48 @@
+//! What makes the nodes of a [`crate::topology`] one cluster: the conflist that people copy, and the
+//! file of nodes that their route syncers read.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ipnetwork::IpNetwork;
+use serde_json::{Value, json};
+
+use crate::error::{Context, LabError, Result};
+use crate::node::Node;
+use crate::topology::{node_addresses, pod_ranges};
+
+const CONFLIST: &str = include_str!("../../cni-conf/net.d/10-cbr0.conflist");
+
+/// The conflist as an administrator puts it on a node: with Pod ranges, and files, of its own.
+///
+/// # Errors
+/// The shipped file is no JSON.
+pub fn conflist(node: &Node, ranges: &[IpNetwork]) -> Result<Value> {
+    let list = serde_json::from_str(CONFLIST);
+    let mut list: Value = list.map_err(|error| LabError::Conflist(error.to_string()))?;
+    let bridge = &mut list["plugins"][0];
+    bridge["syncStatus"] = json!(sync_status(node));
+    bridge["ipam"]["ranges"] =
+        ranges.iter().map(|range| json!([{"subnet": range.to_string()}])).collect();
+    bridge["ipam"]["dataDir"] = json!(node.data_dir());
+    Ok(list)
+}
+
+/// Where a node's route syncer says that it has synced.
+pub fn sync_status(node: &Node) -> PathBuf {
+    node.folder().join("synced.json")
+}
+
+/// Writes the file that tells every route syncer where every node's Pods are.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_nodes(file: &Path, nodes: &[Node]) -> Result<()> {
+    let entry = |(number, node): (u8, &Node)| {
+        let ranges = pod_ranges(number).map(|range| range.to_string());
+        json!({"name": node.name, "addresses": node_addresses(number), "podCIDRs": ranges})
+    };
+    let list: Vec<Value> = (1..).zip(nodes).map(entry).collect();
+    let text = format!("{:#}\n", Value::Array(list));
+    fs::write(file, text).context(|| format!("write {}", file.display()))
+}
