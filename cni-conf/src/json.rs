@@ -1,8 +1,8 @@
 //! JSON objects read with the habits of Go's decoder, and addresses read as strictly as Go's.
 //!
 //! Configurations are written for the Go reference, so what its decoder takes must be taken: keys
-//! match without regard to case, the last of several wins, `null` is as good as absent, unknown
-//! keys are ignored.
+//! match without regard to case, the last of several wins, `null` is passed over, unknown keys are
+//! ignored.
 
 use crate::error::{CniError, Code};
 use ipnetwork::IpNetwork;
@@ -47,21 +47,22 @@ impl Object {
     /// # Errors
     /// [`DecodeError`] if the value is no `T`.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, DecodeError> {
-        match self.raw(key) {
-            Some(raw) if raw.get() != "null" => serde_json::from_str(raw.get())
-                .map(Some)
-                .map_err(|error| self.error(key, without_position(&error))),
-            _ => Ok(None),
-        }
+        // `null` leaves a value of Go's as it is, so it does not undo an earlier one.
+        let Some(raw) = self.values(key).find(|raw| raw.get() != "null") else { return Ok(None) };
+        let decoded = serde_json::from_str(raw.get());
+        decoded.map(Some).map_err(|error| self.error(key, without_position(&error)))
     }
 
     /// The value of `key` as written, `null` included. The last one counts if there are several.
     pub fn raw(&self, key: &str) -> Option<&RawValue> {
-        self.entries
-            .iter()
-            .rev()
-            .find(|(name, _)| name.eq_ignore_ascii_case(key))
-            .map(|(_, value)| &**value)
+        self.values(key).next()
+    }
+
+    /// All values of `key`, the last first.
+    fn values(&self, key: &str) -> impl Iterator<Item = &RawValue> {
+        let matching =
+            self.entries.iter().rev().filter(move |(name, _)| name.eq_ignore_ascii_case(key));
+        matching.map(|(_, value)| &**value)
     }
 
     /// The value of `key` as an object that knows where it stands.
@@ -223,12 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn null_is_as_good_as_absent() {
+    fn null_is_passed_over() {
         let object = object(r#"{"mtu": null}"#);
         assert_eq!(object.get::<u32>("mtu"), Ok(None));
         assert_eq!(object.get::<u32>("other"), Ok(None));
         assert_eq!(object.raw("mtu").map(RawValue::get), Some("null"));
         assert!(object.raw("other").is_none());
+        let earlier = self::object(r#"{"MTU": 1300, "mtu": null}"#);
+        assert_eq!(earlier.get::<u32>("mtu"), Ok(Some(1300)));
         assert!(object.is_empty() && object.keys().next().is_none());
     }
 

@@ -135,4 +135,6 @@ fn header(index: u32, flags: i32, change: i32) -> [u8; HEADER] {
 }
 
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;

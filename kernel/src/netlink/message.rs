@@ -95,6 +95,14 @@ impl Message {
         self
     }
 
+    /// The bytes as another implementation would read them.
+    #[cfg(test)]
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.finish(0, 0, &mut bytes);
+        bytes
+    }
+
     /// The finished bytes under this sequence number, with more flags.
     pub(super) fn finish(&self, sequence: u32, flags: u16, into: &mut Vec<u8>) {
         let start = into.len();

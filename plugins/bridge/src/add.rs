@@ -6,7 +6,6 @@
 
 use std::path::Path;
 
-use cni_conf::attachment::Attachment;
 use cni_conf::plugin::Call;
 use cni_conf::result::{CniResult, Interface};
 use ipam::Ipam;
@@ -25,99 +24,104 @@ use crate::{bridge, del, host_end, ready};
 /// Hangs the container on the bridge.
 pub(crate) fn add(call: &Call, netns: &Path) -> Result<CniResult> {
     let conf = Conf::parse(&call.conf)?;
-    let ipam = Ipam::resolve(&call.conf, &call.env)?;
     let dns = call.conf.dns()?;
-    let mut container = Container::open(call, netns)?;
-    let mut host = Rtnl::open()?;
-    container.check_free(&call.attachment.ifname, netns)?;
-    bridge::find(&mut host, &conf.bridge)?;
+    let ipam = Ipam::resolve(&call.conf, &call.env)?;
+    let mut site = Site::inspect(call, netns, &conf)?;
 
-    let assigned = match &ipam {
-        Some(ipam) => ipam.add(call, netns)?,
-        None => CniResult::default(),
+    let assigned = ipam.as_ref().map(|ipam| ipam.add(call, netns)).transpose()?.unwrap_or_default();
+    let plan = Plan::new(&conf, &call.attachment, &assigned);
+    let connected = match &ipam {
+        Some(_) if assigned.ips.is_empty() => Err(Error::NoAddresses),
+        _ => site.connect(&plan),
     };
-    let connected = if ipam.is_some() && assigned.ips.is_empty() {
-        Err(Error::NoAddresses)
-    } else {
-        let plan = Plan::new(&conf, &call.attachment, &assigned);
-        connect(&mut host, &mut container, &conf, &call.attachment, &plan)
-            .map(|links| (plan, links))
-    };
-    let (plan, links) = connected.map_err(|error| undo(call, netns, error))?;
-    let dns = dns.unwrap_or(assigned.dns);
+    let links = connected.map_err(|error| undo(call, netns, error))?;
     Ok(CniResult {
-        interfaces: links.report(call, netns),
+        interfaces: links.report(call, netns, &plan),
         ips: plan.ips_of(CONTAINER),
         routes: plan.routes,
-        dns,
+        dns: dns.unwrap_or(assigned.dns),
     })
 }
 
 /// The place of the container's interface in the result.
 const CONTAINER: usize = 2;
 
-/// The links as they are when all is done.
+/// Where the work is done: the host, the container, and what is there already.
+struct Site<'a> {
+    call: &'a Call,
+    conf: &'a Conf,
+    host: Rtnl,
+    container: Container,
+    bridge: Option<Link>,
+}
+
+/// The host's links as they are when all is done.
 struct Links {
     bridge: Link,
     host_end: Link,
-    container_mac: String,
 }
 
-/// Makes everything in the kernel, in the order in which packets will need it.
-fn connect(
-    host: &mut Rtnl,
-    container: &mut Container,
-    conf: &Conf,
-    attachment: &Attachment,
-    plan: &Plan,
-) -> Result<Links> {
-    let bridge = bridge::ensure(host, conf, plan)?;
-    if conf.is_gateway {
-        forward(plan)?;
+impl<'a> Site<'a> {
+    /// Looks at what is there, and refuses where the work could not be done.
+    fn inspect(call: &'a Call, netns: &Path, conf: &'a Conf) -> Result<Self> {
+        let mut container = Container::open(call, netns)?;
+        container.check_free(&call.attachment.ifname, netns)?;
+        let mut host = Rtnl::open()?;
+        let bridge = bridge::find(&mut host, &conf.bridge)?;
+        Ok(Site { call, conf, host, container, bridge })
     }
-    let host_end = make_veth(host, container, conf, attachment, plan, &bridge)?;
-    let inside = host_end.peer.unwrap_or_default();
-    container.configure(&attachment.ifname, inside, plan)?;
-    if conf.masquerade {
-        Masquerade::open()?.add(attachment, &plan.ips)?;
-    }
-    let host_end = ready::wait_for_port(host, &bridge, &host_end)?;
-    ready::wait_for_addresses(host, plan.gateways.iter().map(IpNetwork::ip), || {
-        Events::open(Topic::Ipv6Routes)
-    })?;
-    container.wait_for_addresses(plan)?;
-    container.announce(inside, plan.container_mac)?;
-    Ok(Links { bridge, host_end, container_mac: plan.container_mac.to_string() })
-}
 
-/// Makes the pair in one request, the container's end directly in its namespace, then marks it.
-/// Nothing is sent by name after the creation: were the name another's, that link would change.
-fn make_veth(
-    host: &mut Rtnl,
-    container: &Container,
-    conf: &Conf,
-    attachment: &Attachment,
-    plan: &Plan,
-    bridge: &Link,
-) -> Result<Link> {
-    let name = host_end::free_name(host, attachment)?;
-    let peer = VethPeer {
-        namespace: &container.netns,
-        name: &attachment.ifname,
-        mac: Some(plan.container_mac),
-    };
-    let veth =
-        Veth { name: &name, mac: plan.host_mac, master: Some(bridge.index), mtu: conf.mtu, peer };
-    host.request(&veth.create())?;
-    let made = host
-        .link_by_name(&name)?
-        .ok_or_else(|| Error::Vanished { thing: format!("veth {name:?}") })?;
-    let mut marks = vec![link::set_alias(made.index, &attachment.alias())];
-    if conf.hairpin {
-        marks.push(link::set_hairpin(made.index, true));
+    /// Makes everything in the kernel, and returns when packets pass.
+    fn connect(&mut self, plan: &Plan) -> Result<Links> {
+        let bridge = bridge::ensure(&mut self.host, self.conf, plan, self.bridge.take())?;
+        if self.conf.is_gateway {
+            forward(plan)?;
+        }
+        let made = self.make_veth(plan, &bridge)?;
+        let inside = made.peer.unwrap_or_default();
+        self.container.configure(&self.call.attachment.ifname, inside, plan)?;
+        if self.conf.masquerade {
+            Masquerade::open()?.add(&self.call.attachment, &plan.ips)?;
+        }
+        let host_end = self.wait_until_reachable(plan, &bridge, &made)?;
+        self.container.announce(inside, plan.container_mac)?;
+        Ok(Links { bridge, host_end })
     }
-    host.request_all(&marks)?;
-    Ok(made)
+
+    /// Makes the pair in one request, the container's end directly in its namespace, then marks
+    /// it. Nothing is sent by name after the creation: were the name another's, that would change.
+    fn make_veth(&mut self, plan: &Plan, bridge: &Link) -> Result<Link> {
+        let attachment = &self.call.attachment;
+        let name = host_end::free_name(&mut self.host, attachment)?;
+        let veth = Veth {
+            name: &name,
+            mac: plan.host_mac,
+            master: Some(bridge.index),
+            mtu: self.conf.mtu,
+            peer: VethPeer {
+                namespace: &self.container.netns,
+                name: &attachment.ifname,
+                mac: Some(plan.container_mac),
+            },
+        };
+        self.host.request(&veth.create())?;
+        let made = self.host.link_by_name(&name)?;
+        let made = made.ok_or_else(|| Error::Vanished { thing: format!("veth {name:?}") })?;
+        let mut marks = vec![link::set_alias(made.index, &attachment.alias())];
+        if self.conf.hairpin {
+            marks.push(link::set_hairpin(made.index, true));
+        }
+        self.host.request_all(&marks)?;
+        Ok(made)
+    }
+
+    fn wait_until_reachable(&mut self, plan: &Plan, bridge: &Link, made: &Link) -> Result<Link> {
+        let host_end = ready::wait_for_port(&mut self.host, bridge, made)?;
+        let gateways = plan.gateways.iter().map(IpNetwork::ip);
+        ready::wait_for_addresses(&mut self.host, gateways, || Events::open(Topic::Ipv6Routes))?;
+        self.container.wait_for_addresses(plan)?;
+        Ok(host_end)
+    }
 }
 
 /// The host passes packets on between the bridge and its other links.
@@ -140,16 +144,15 @@ fn undo(call: &Call, netns: &Path, error: Error) -> Error {
 }
 
 impl Links {
-    fn report(&self, call: &Call, netns: &Path) -> Vec<Interface> {
-        let mac = |link: &Link| link.mac.map(|mac| mac.to_string()).unwrap_or_default();
+    fn report(&self, call: &Call, netns: &Path, plan: &Plan) -> Vec<Interface> {
         let on_host = |link: &Link| Interface {
             name: link.name.clone(),
-            mac: mac(link),
+            mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
             ..Interface::default()
         };
         let container = Interface {
             name: call.attachment.ifname.clone(),
-            mac: self.container_mac.clone(),
+            mac: plan.container_mac.to_string(),
             sandbox: netns.to_string_lossy().into_owned(),
             ..Interface::default()
         };

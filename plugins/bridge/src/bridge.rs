@@ -23,11 +23,16 @@ pub(crate) fn find(host: &mut Rtnl, name: &str) -> Result<Option<Link>> {
     }
 }
 
-/// The bridge as the plan wants it: made if missing, up, with the gateway addresses.
+/// The bridge as the plan wants it: made if none was found, up, with the gateway addresses.
 ///
 /// Many ADDs may do this at once: what is already there is as good as what we would have made.
-pub(crate) fn ensure(host: &mut Rtnl, conf: &Conf, plan: &Plan) -> Result<Link> {
-    let bridge = match find(host, &conf.bridge)? {
+pub(crate) fn ensure(
+    host: &mut Rtnl,
+    conf: &Conf,
+    plan: &Plan,
+    found: Option<Link>,
+) -> Result<Link> {
+    let bridge = match found {
         Some(bridge) => bridge,
         None => make(host, conf, plan)?,
     };

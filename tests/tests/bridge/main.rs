@@ -4,6 +4,7 @@
 
 mod checks;
 mod fixture;
+mod keys;
 mod ownership;
 mod reach;
 mod refusals;

@@ -1,0 +1,107 @@
+//! Our requests, read by the netlink-packet crates: an encoder that is not ours must see in them
+//! what we meant.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::os::fd::AsRawFd;
+
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
+};
+
+use super::*;
+use crate::NetNs;
+use crate::netlink::Message;
+
+fn read(message: &Message) -> (u32, RouteNetlinkMessage) {
+    let bytes = message.to_bytes();
+    let parsed = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&bytes).unwrap();
+    assert_eq!(parsed.header.length as usize, bytes.len());
+    let NetlinkPayload::InnerMessage(inner) = parsed.payload else {
+        panic!("no request: {parsed:?}")
+    };
+    (parsed.header.flags.into(), inner)
+}
+
+fn new_link(message: &Message) -> LinkMessage {
+    let (_, RouteNetlinkMessage::NewLink(link)) = read(message) else {
+        panic!("no new link: {message:?}")
+    };
+    link
+}
+
+fn info(link: &LinkMessage) -> &[LinkInfo] {
+    let found = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::LinkInfo(info) => Some(&info[..]),
+        _ => None,
+    });
+    found.unwrap()
+}
+
+#[test]
+fn a_veth_request_says_what_it_means() {
+    let ns = NetNs::current().unwrap();
+    let mac = MacAddress([2, 0, 0, 0, 0, 1]);
+    let peer = VethPeer { namespace: &ns, name: "eth0", mac: Some(MacAddress([2, 0, 0, 0, 0, 2])) };
+    let message = Veth { name: "veth0", mac, master: Some(7), mtu: Some(1400), peer }.create();
+    let (flags, _) = read(&message);
+    let wanted = libc::NLM_F_REQUEST | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    assert_eq!(flags, wanted as u32);
+
+    let link = new_link(&message);
+    assert_eq!((link.header.flags, link.header.change_mask), (LinkFlags::Up, LinkFlags::Up));
+    for attribute in [
+        LinkAttribute::IfName("veth0".into()),
+        LinkAttribute::Address(mac.0.to_vec()),
+        LinkAttribute::Controller(7),
+        LinkAttribute::Mtu(1400),
+    ] {
+        assert!(link.attributes.contains(&attribute), "{attribute:?} in {:?}", link.attributes);
+    }
+    let [LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer)))] =
+        info(&link)
+    else {
+        panic!("no veth: {link:?}")
+    };
+    assert_eq!(
+        peer.attributes,
+        [
+            LinkAttribute::IfName("eth0".into()),
+            LinkAttribute::Address(vec![2, 0, 0, 0, 0, 2]),
+            LinkAttribute::Mtu(1400),
+            LinkAttribute::NetNsFd(ns.as_raw_fd()),
+        ]
+    );
+}
+
+#[test]
+fn bridge_and_port_requests_say_what_they_mean() {
+    let bridge =
+        new_link(&Bridge { name: "cbr0", mac: MacAddress([2, 0, 0, 0, 0, 3]), mtu: None }.create());
+    assert_eq!(info(&bridge), [LinkInfo::Kind(InfoKind::Bridge)]);
+    assert!(bridge.attributes.contains(&LinkAttribute::IfName("cbr0".into())));
+
+    let port = new_link(&set_hairpin(9, true));
+    assert_eq!(port.header.index, 9);
+    let [_, LinkInfo::PortData(InfoPortData::BridgePort(data))] = info(&port) else {
+        panic!("no port: {port:?}")
+    };
+    assert_eq!(*data, [InfoBridgePort::HairpinMode(true)]);
+}
+
+#[test]
+fn changes_say_what_they_mean() {
+    let (_, RouteNetlinkMessage::SetLink(alias)) = read(&set_alias(5, "a/b/c")) else {
+        panic!("no set")
+    };
+    assert_eq!(
+        (alias.header.index, &alias.attributes[..]),
+        (5, &[LinkAttribute::IfAlias("a/b/c".into())][..])
+    );
+    let (_, RouteNetlinkMessage::SetLink(down)) = read(&set_down(5)) else { panic!("no set") };
+    assert_eq!((down.header.flags, down.header.change_mask), (LinkFlags::empty(), LinkFlags::Up));
+    let (_, RouteNetlinkMessage::DelLink(gone)) = read(&delete(5)) else { panic!("no delete") };
+    assert_eq!(gone.header.index, 5);
+}
