@@ -82,7 +82,7 @@ const DAMAGES: [(&str, Damage); 11] = [
 fn every_damage_is_noticed_and_told() -> Outcome {
     for (words, damage) in DAMAGES {
         let Some(host) = Host::new()? else { return Ok(()) };
-        let network = host.network(json!({"ipMasq": true}));
+        let network = host.network(&json!({"ipMasq": true}));
         let pod = Pod::create("pod")?;
         let mut runtime = host.runtime()?;
         let result = runtime.add(&network, &pod.attachment())?;
@@ -99,7 +99,7 @@ fn every_damage_is_noticed_and_told() -> Outcome {
 #[test]
 fn a_network_without_addresses_is_checked_too() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let network = host.network(json!({"ipam": {}}));
+    let network = host.network(&json!({"ipam": {}}));
     let pod = Pod::create("pod")?;
     let mut runtime = host.runtime()?;
     let result = runtime.add(&network, &pod.attachment())?;
@@ -113,7 +113,7 @@ fn a_network_without_addresses_is_checked_too() -> Outcome {
 #[test]
 fn without_the_result_of_the_add_nothing_can_be_checked() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let network = host.network(json!({}));
+    let network = host.network(&json!({}));
     let pod = Pod::create("pod")?;
     host.runtime()?.add(&network, &pod.attachment())?;
     // Another runtime has no result of it.

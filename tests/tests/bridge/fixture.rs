@@ -22,10 +22,10 @@ impl Host {
     }
 
     /// The network `cbr0`: addresses of 10.0.1.0/24 behind a gateway, with these keys besides.
-    pub(crate) fn network(&self, keys: Value) -> Network {
+    pub(crate) fn network(&self, keys: &Value) -> Network {
         let mut plugin = json!({
             "type": "bridge", "bridge": "cbr0", "isDefaultGateway": true, "hairpinMode": true,
-            "ipam": self.host_local(json!({"subnet": "10.0.1.0/24"})),
+            "ipam": self.host_local(&json!({"subnet": "10.0.1.0/24"})),
         });
         plugin.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
         Network::from_value(&json!({"cniVersion": "1.1.0", "name": "cbr0", "plugins": [plugin]}))
@@ -33,7 +33,7 @@ impl Host {
     }
 
     /// An `ipam` section whose reservations lie in the host's folder.
-    pub(crate) fn host_local(&self, keys: Value) -> Value {
+    pub(crate) fn host_local(&self, keys: &Value) -> Value {
         let mut ipam = json!({"type": "host-local", "dataDir": self.node.data_dir()});
         ipam.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
         ipam

@@ -13,7 +13,7 @@ use crate::fixture::{Host, host_end, refused};
 fn the_result_names_bridge_host_end_and_container() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
     let pod = Pod::create("pod")?;
-    let result = host.runtime()?.add(&host.network(json!({})), &pod.attachment())?;
+    let result = host.runtime()?.add(&host.network(&json!({})), &pod.attachment())?;
     let port = host.link(host_end(&result))?.unwrap();
     assert_eq!(
         result["interfaces"],
@@ -42,7 +42,7 @@ fn a_gateway_gets_its_address_and_the_default_gateway_a_route() -> Outcome {
         let Some(host) = Host::new()? else { return Ok(()) };
         host.node.netns().run(|| sysctl::set("net/ipv4/ip_forward", "0").map(drop))??;
         let pod = Pod::create("pod")?;
-        host.runtime()?.add(&host.network(keys.clone()), &pod.attachment())?;
+        host.runtime()?.add(&host.network(&keys), &pod.attachment())?;
         let bridge = host.link("cbr0")?.unwrap();
         let on_bridge = host.node.rtnl()?.addresses(bridge.index)?;
         assert_eq!(
@@ -66,10 +66,10 @@ fn a_gateway_gets_its_address_and_the_default_gateway_a_route() -> Outcome {
 fn a_default_route_of_ipam_is_not_doubled() -> Outcome {
     for route in [json!({"dst": "0.0.0.0/0"}), json!({"dst": "0.0.0.0/0", "gw": "10.0.1.1"})] {
         let Some(host) = Host::new()? else { return Ok(()) };
-        let ipam = host.host_local(json!({"subnet": "10.0.1.0/24", "routes": [route]}));
+        let ipam = host.host_local(&json!({"subnet": "10.0.1.0/24", "routes": [route]}));
         let pod = Pod::create("pod")?;
         let result =
-            host.runtime()?.add(&host.network(json!({"ipam": ipam})), &pod.attachment())?;
+            host.runtime()?.add(&host.network(&json!({"ipam": ipam})), &pod.attachment())?;
         assert_eq!(result["routes"], json!([route]));
         let routes = Rtnl::open_in(pod.netns())?.routes(route::TABLE_MAIN)?;
         assert_eq!(routes.iter().filter(|route| route.destination.prefix() == 0).count(), 1);
@@ -81,7 +81,7 @@ fn a_default_route_of_ipam_is_not_doubled() -> Outcome {
 fn the_mtu_is_given_to_both_ends_and_a_new_bridge() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
     let pod = Pod::create("pod")?;
-    let result = host.runtime()?.add(&host.network(json!({"mtu": 1400})), &pod.attachment())?;
+    let result = host.runtime()?.add(&host.network(&json!({"mtu": 1400})), &pod.attachment())?;
     let inside = Rtnl::open_in(pod.netns())?.link_by_name("eth0")?.unwrap();
     let (port, bridge) = (host.link(host_end(&result))?.unwrap(), host.link("cbr0")?.unwrap());
     assert_eq!((inside.mtu, port.mtu, bridge.mtu), (1400, 1400, 1400));
@@ -92,7 +92,7 @@ fn the_mtu_is_given_to_both_ends_and_a_new_bridge() -> Outcome {
 fn hairpin_and_promiscuous_mode_are_set_as_asked() -> Outcome {
     for (hairpin, promiscuous) in [(false, false), (true, false), (false, true)] {
         let Some(host) = Host::new()? else { return Ok(()) };
-        let network = host.network(json!({"hairpinMode": hairpin, "promiscMode": promiscuous}));
+        let network = host.network(&json!({"hairpinMode": hairpin, "promiscMode": promiscuous}));
         let result = host.runtime()?.add(&network, &Pod::create("pod")?.attachment())?;
         let port = host.link(host_end(&result))?.unwrap().port.unwrap();
         assert_eq!(
@@ -108,10 +108,10 @@ fn dns_of_the_network_takes_the_place_of_ipam_s() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
     let file = host.node.folder().join("resolv.conf");
     fs::write(&file, "nameserver 192.0.2.53\nsearch example.org\n").unwrap();
-    let ipam = host.host_local(json!({"subnet": "10.0.1.0/24", "resolvConf": file}));
+    let ipam = host.host_local(&json!({"subnet": "10.0.1.0/24", "resolvConf": file}));
     let mut runtime = host.runtime()?;
     let mut dns = |name: &str, keys: Value| -> Result<Value, cbr0_tests::LabError> {
-        Ok(runtime.add(&host.network(keys), &Pod::create(name)?.attachment())?["dns"].clone())
+        Ok(runtime.add(&host.network(&keys), &Pod::create(name)?.attachment())?["dns"].clone())
     };
     let of_ipam = json!({"nameservers": ["192.0.2.53"], "search": ["example.org"]});
     assert_eq!(dns("a", json!({"ipam": ipam}))?, of_ipam);
@@ -124,8 +124,9 @@ fn dns_of_the_network_takes_the_place_of_ipam_s() -> Outcome {
 #[test]
 fn keys_are_read_as_go_reads_them() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let network = host
-        .network(json!({"bridge": null, "BRIDGE": "br-upper", "MTU": 1300, "unknown": {"key": 1}}));
+    let network = host.network(
+        &json!({"bridge": null, "BRIDGE": "br-upper", "MTU": 1300, "unknown": {"key": 1}}),
+    );
     host.runtime()?.add(&network, &Pod::create("pod")?.attachment())?;
     assert_eq!(host.link("br-upper")?.unwrap().mtu, 1300);
     Ok(())
@@ -138,7 +139,7 @@ fn an_existing_bridge_is_used_as_it_is() -> Outcome {
     let bridge = kernel::link::Bridge { name: "cbr0", mac, mtu: Some(1450) };
     host.node.rtnl()?.request(&bridge.create())?;
     let before = host.link("cbr0")?.unwrap();
-    host.runtime()?.add(&host.network(json!({"mtu": 1450})), &Pod::create("pod")?.attachment())?;
+    host.runtime()?.add(&host.network(&json!({"mtu": 1450})), &Pod::create("pod")?.attachment())?;
     let after = host.link("cbr0")?.unwrap();
     assert_eq!((after.index, after.mac, after.mtu), (before.index, Some(mac), 1450));
     Ok(())
@@ -148,7 +149,7 @@ fn an_existing_bridge_is_used_as_it_is() -> Outcome {
 fn without_ipam_the_link_is_up_and_has_no_address() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
     let pod = Pod::create("pod")?;
-    let network = host.network(json!({"ipam": {}, "isDefaultGateway": false}));
+    let network = host.network(&json!({"ipam": {}, "isDefaultGateway": false}));
     let mut runtime = host.runtime()?;
     let result = runtime.add(&network, &pod.attachment())?;
     assert_eq!((result.get("ips"), result["interfaces"].as_array().unwrap().len()), (None, 3));
@@ -164,7 +165,7 @@ fn without_ipam_the_link_is_up_and_has_no_address() -> Outcome {
 #[test]
 fn a_network_without_addresses_cannot_be_told_in_the_oldest_versions() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let mut network = host.network(json!({"ipam": {}}));
+    let mut network = host.network(&json!({"ipam": {}}));
     network.version = "0.2.0".into();
     let pod = Pod::create("pod")?;
     let error = refused(host.runtime()?.add(&network, &pod.attachment()));
@@ -177,7 +178,7 @@ fn a_network_without_addresses_cannot_be_told_in_the_oldest_versions() -> Outcom
 fn one_container_may_have_several_interfaces_on_a_network() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
     let network =
-        host.network(json!({"ipMasq": true, "isDefaultGateway": false, "isGateway": true}));
+        host.network(&json!({"ipMasq": true, "isDefaultGateway": false, "isGateway": true}));
     let before = host.warm_up(&network)?;
     let pod = Pod::create("pod")?;
     let (eth0, mut eth1) = (pod.attachment(), pod.attachment());

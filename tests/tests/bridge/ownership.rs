@@ -21,7 +21,7 @@ fn owners(host: &Host) -> Result<Vec<String>> {
 #[test]
 fn a_veth_of_a_killed_add_is_removed_by_del_and_replaced_by_add() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let network = host.network(json!({}));
+    let network = host.network(&json!({}));
     let before = host.warm_up(&network)?;
     let pod = Pod::create("pod")?;
     let name = triple(&pod).host_veth_name(0);
@@ -43,7 +43,7 @@ fn a_veth_of_a_killed_add_is_removed_by_del_and_replaced_by_add() -> Outcome {
 #[test]
 fn a_name_that_another_attachment_has_is_left_to_it() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let network = host.network(json!({}));
+    let network = host.network(&json!({}));
     host.warm_up(&network)?;
     let (pod, other) = (Pod::create("pod")?, Pod::create("other")?);
     for salt in [0, 1] {
@@ -79,7 +79,7 @@ fn a_name_that_another_attachment_has_is_left_to_it() -> Outcome {
 #[test]
 fn del_needs_no_namespace_no_interface_and_no_sound_range() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let network = host.network(json!({"ipMasq": true}));
+    let network = host.network(&json!({"ipMasq": true}));
     let before = host.warm_up(&network)?;
 
     let living = Pod::create("living")?;
@@ -100,7 +100,7 @@ fn del_needs_no_namespace_no_interface_and_no_sound_range() -> Outcome {
     let eth0 = inside.link_by_name("eth0")?.unwrap();
     inside.request(&link::delete(eth0.index))?;
     let broken = host.network(
-        json!({"ipMasq": true, "mtu": -1, "ipam": host.host_local(json!({"subnet": "nonsense"}))}),
+        json!({"ipMasq": true, "mtu": -1, "ipam": host.host_local(&json!({"subnet": "nonsense"}))}),
     );
     host.runtime()?.del(&broken, &pod.attachment())?;
     host.runtime()?.del(&broken, &pod.attachment())?;
@@ -110,7 +110,7 @@ fn del_needs_no_namespace_no_interface_and_no_sound_range() -> Outcome {
 #[test]
 fn del_removes_the_veth_that_the_reference_plugin_made() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let network = host.network(json!({}));
+    let network = host.network(&json!({}));
     let before = host.warm_up(&network)?;
     let pod = Pod::create("pod")?;
     host.foreign_veth("veth0123abcd", pod.netns(), "eth0", "")?;
@@ -130,7 +130,7 @@ fn rival(host: &Host, store: &str) -> Network {
 #[test]
 fn a_masqueraded_address_stays_with_a_living_owner_and_leaves_a_dead_one() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let network = host.network(json!({"ipMasq": true, "ipam": host.host_local(json!({"subnet": "10.0.1.0/24", "rangeStart": "10.0.1.9"}))}));
+    let network = host.network(&json!({"ipMasq": true, "ipam": host.host_local(&json!({"subnet": "10.0.1.0/24", "rangeStart": "10.0.1.9"}))}));
     let holder = Pod::create("holder")?;
     let held = host.runtime()?.add(&network, &holder.attachment())?;
     assert_eq!(addresses(&held)?, ["10.0.1.9".parse::<std::net::IpAddr>().unwrap()]);
@@ -157,7 +157,7 @@ fn a_masqueraded_address_stays_with_a_living_owner_and_leaves_a_dead_one() -> Ou
 #[test]
 fn masquerading_of_one_network_leaves_with_its_last_container() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let network = host.network(json!({"ipMasq": true}));
+    let network = host.network(&json!({"ipMasq": true}));
     host.warm_up(&network)?;
     let (first, second) = (Pod::create("first")?, Pod::create("second")?);
     let mut runtime = host.runtime()?;

@@ -18,7 +18,7 @@ const ONE_TRY: Duration = Duration::from_millis(900);
 
 fn dual_stack(host: &Host) -> Network {
     let ranges = json!({"ranges": [[{"subnet": "10.0.1.0/24"}], [{"subnet": "fd00:0:0:1::/64"}]]});
-    host.network(json!({"ipam": host.host_local(ranges)}))
+    host.network(&json!({"ipam": host.host_local(&ranges)}))
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn an_address_that_changed_hands_answers_the_first_packet() -> Outcome {
         [{"subnet": "10.0.1.0/24", "rangeStart": "10.0.1.2", "rangeEnd": "10.0.1.3"}],
         [{"subnet": "fd00:0:0:1::/64", "rangeStart": "fd00:0:0:1::2", "rangeEnd": "fd00:0:0:1::3"}],
     ]});
-    let network = host.network(json!({"ipam": host.host_local(small)}));
+    let network = host.network(&json!({"ipam": host.host_local(&small)}));
     let mut runtime = host.runtime()?;
     let neighbour = Pod::create("neighbour")?;
     runtime.add(&network, &neighbour.attachment())?;

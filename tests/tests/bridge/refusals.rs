@@ -24,13 +24,13 @@ fn a_wrong_configuration_is_refused_before_any_change() -> Outcome {
         (json!({"ipam": {"type": "nosuch"}}), 7, "failed to find plugin \"nosuch\" in path"),
         (json!({"ipam": {"type": "../host-local"}}), 7, "../host-local"),
         (
-            json!({"ipam": host.host_local(json!({"subnet": "10.0.1.1/24"}))}),
+            json!({"ipam": host.host_local(&json!({"subnet": "10.0.1.1/24"}))}),
             7,
             "Network has host bits set",
         ),
         (json!({"dns": {"nameservers": 5}}), 6, "nameservers"),
     ] {
-        let error = refused(host.runtime()?.add(&host.network(keys), &pod.attachment()));
+        let error = refused(host.runtime()?.add(&host.network(&keys), &pod.attachment()));
         assert_error(&error, code, words);
         host.assert_as(&before)?;
     }
@@ -41,7 +41,7 @@ fn a_wrong_configuration_is_refused_before_any_change() -> Outcome {
 fn a_path_that_leads_to_no_container_is_refused_before_any_change() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
     let pod = Pod::create("pod")?;
-    let network = host.network(json!({}));
+    let network = host.network(&json!({}));
     let before = Snapshot::take(&host.node)?;
     let own = host.node.netns().path();
     for (path, words) in [
@@ -65,7 +65,7 @@ fn a_path_that_leads_to_no_container_is_refused_before_any_change() -> Outcome {
 fn a_second_interface_of_the_same_name_is_refused() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
     let pod = Pod::create("pod")?;
-    let network = host.network(json!({}));
+    let network = host.network(&json!({}));
     host.runtime()?.add(&network, &pod.attachment())?;
     let before = Snapshot::take(&host.node)?;
     let error = refused(host.runtime()?.add(&network, &pod.attachment()));
@@ -76,7 +76,8 @@ fn a_second_interface_of_the_same_name_is_refused() -> Outcome {
 #[test]
 fn a_full_range_leaves_the_refused_container_without_a_trace() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let network = host.network(json!({"ipam": host.host_local(json!({"subnet": "10.0.1.0/30"}))}));
+    let network =
+        host.network(&json!({"ipam": host.host_local(&json!({"subnet": "10.0.1.0/30"}))}));
     let (first, second) = (Pod::create("first")?, Pod::create("second")?);
     host.runtime()?.add(&network, &first.attachment())?;
     let before = Snapshot::take(&host.node)?;
@@ -92,8 +93,8 @@ fn a_full_range_leaves_the_refused_container_without_a_trace() -> Outcome {
 #[test]
 fn another_gateway_address_on_the_bridge_is_refused_and_kept() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let before = host.warm_up(&host.network(json!({})))?;
-    let other = host.network(json!({"ipam": host.host_local(json!({"subnet": "10.0.9.0/24"}))}));
+    let before = host.warm_up(&host.network(&json!({})))?;
+    let other = host.network(&json!({"ipam": host.host_local(&json!({"subnet": "10.0.9.0/24"}))}));
     let error = refused(host.runtime()?.add(&other, &Pod::create("pod")?.attachment()));
     assert_error(
         &error,
@@ -106,10 +107,10 @@ fn another_gateway_address_on_the_bridge_is_refused_and_kept() -> Outcome {
 #[test]
 fn a_route_that_the_kernel_refuses_undoes_the_add() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let before = host.warm_up(&host.network(json!({"ipMasq": true})))?;
+    let before = host.warm_up(&host.network(&json!({"ipMasq": true})))?;
     let unreachable =
         json!({"subnet": "10.0.1.0/24", "routes": [{"dst": "192.0.2.0/24", "gw": "203.0.113.1"}]});
-    let network = host.network(json!({"ipMasq": true, "ipam": host.host_local(unreachable)}));
+    let network = host.network(&json!({"ipMasq": true, "ipam": host.host_local(&unreachable)}));
     let pod = Pod::create("pod")?;
     let error = refused(host.runtime()?.add(&network, &pod.attachment()));
     assert_error(&error, 100, "add route to 192.0.2.0/24 via 203.0.113.1");

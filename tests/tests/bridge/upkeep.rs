@@ -13,7 +13,7 @@ use crate::fixture::{Host, assert_error, host_end, refused};
 #[test]
 fn gc_removes_exactly_what_no_valid_attachment_owns() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let network = host.network(json!({"ipMasq": true}));
+    let network = host.network(&json!({"ipMasq": true}));
     host.warm_up(&network)?;
     let mut runtime = host.runtime()?;
     let (kept, lost) = (Pod::create("kept")?, Pod::create("lost")?);
@@ -33,7 +33,7 @@ fn gc_removes_exactly_what_no_valid_attachment_owns() -> Outcome {
 #[test]
 fn gc_leaves_other_networks_alone() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let network = host.network(json!({"ipMasq": true}));
+    let network = host.network(&json!({"ipMasq": true}));
     let mut other = network.clone();
     other.name = "other".into();
     let pod = Pod::create("pod")?;
@@ -45,7 +45,7 @@ fn gc_leaves_other_networks_alone() -> Outcome {
 
 /// GC with these keys in the configuration.
 fn gc(host: &Host, keys: Value) -> Result<(), cbr0_tests::Failure> {
-    let network = host.network(keys);
+    let network = host.network(&keys);
     let call = host.runtime()?.call(&network, 0, "GC", None)?;
     match call.run(&host.node)?.failure() {
         Some(error) => Err(error.into()),
@@ -67,7 +67,7 @@ fn gc_tells_no_list_from_an_empty_one() -> Outcome {
     ] {
         let Some(host) = Host::new()? else { return Ok(()) };
         let result =
-            host.runtime()?.add(&host.network(json!({})), &Pod::create("pod")?.attachment())?;
+            host.runtime()?.add(&host.network(&json!({})), &Pod::create("pod")?.attachment())?;
         gc(&host, keys.clone())?;
         assert_eq!(host.link(host_end(&result))?.is_none(), removed, "{keys}");
         let reserved = host.node.data_dir().join("cbr0/10.0.1.2");
@@ -80,7 +80,7 @@ fn gc_tells_no_list_from_an_empty_one() -> Outcome {
 fn status_waits_for_the_first_sync_since_boot_and_no_longer() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
     let path = host.node.folder().join("synced.json");
-    let network = host.network(json!({"syncStatus": path}));
+    let network = host.network(&json!({"syncStatus": path}));
     assert_error(&refused(host.runtime()?.status(&network)), 50, "synced.json");
 
     fs::write(&path, r#"{"boot_id": "another boot", "node": "n", "first_sync": "then"}"#).unwrap();
@@ -93,7 +93,7 @@ fn status_waits_for_the_first_sync_since_boot_and_no_longer() -> Outcome {
 #[test]
 fn status_tells_what_would_fail_and_a_full_range_is_not_that() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
-    let full = host.network(json!({"ipam": host.host_local(json!({"subnet": "10.0.1.0/30"}))}));
+    let full = host.network(&json!({"ipam": host.host_local(&json!({"subnet": "10.0.1.0/30"}))}));
     host.runtime()?.status(&full)?;
     host.runtime()?.add(&full, &Pod::create("pod")?.attachment())?;
     host.runtime()?.status(&full)?;
@@ -101,9 +101,9 @@ fn status_tells_what_would_fail_and_a_full_range_is_not_that() -> Outcome {
         (json!({"bridge": "lo"}), "not a bridge"),
         (json!({"mtu": 1}), "mtu 1"),
         (json!({"ipam": {"type": "nosuch"}}), "nosuch"),
-        (json!({"ipam": host.host_local(json!({"subnet": "10.0.1.1/24"}))}), "host bits"),
+        (json!({"ipam": host.host_local(&json!({"subnet": "10.0.1.1/24"}))}), "host bits"),
     ] {
-        assert_error(&refused(host.runtime()?.status(&host.network(keys))), 50, words);
+        assert_error(&refused(host.runtime()?.status(&host.network(&keys))), 50, words);
     }
     Ok(())
 }
