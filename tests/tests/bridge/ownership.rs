@@ -100,7 +100,7 @@ fn del_needs_no_namespace_no_interface_and_no_sound_range() -> Outcome {
     let eth0 = inside.link_by_name("eth0")?.unwrap();
     inside.request(&link::delete(eth0.index))?;
     let broken = host.network(
-        json!({"ipMasq": true, "mtu": -1, "ipam": host.host_local(&json!({"subnet": "nonsense"}))}),
+        &json!({"ipMasq": true, "mtu": -1, "ipam": host.host_local(&json!({"subnet": "nonsense"}))}),
     );
     host.runtime()?.del(&broken, &pod.attachment())?;
     host.runtime()?.del(&broken, &pod.attachment())?;
