@@ -44,8 +44,8 @@ fn gc_leaves_other_networks_alone() -> Outcome {
 }
 
 /// GC with these keys in the configuration.
-fn gc(host: &Host, keys: Value) -> Result<(), cbr0_tests::Failure> {
-    let network = host.network(&keys);
+fn gc(host: &Host, keys: &Value) -> Result<(), cbr0_tests::Failure> {
+    let network = host.network(keys);
     let call = host.runtime()?.call(&network, 0, "GC", None)?;
     match call.run(&host.node)?.failure() {
         Some(error) => Err(error.into()),
@@ -68,7 +68,7 @@ fn gc_tells_no_list_from_an_empty_one() -> Outcome {
         let Some(host) = Host::new()? else { return Ok(()) };
         let result =
             host.runtime()?.add(&host.network(&json!({})), &Pod::create("pod")?.attachment())?;
-        gc(&host, keys.clone())?;
+        gc(&host, &keys)?;
         assert_eq!(host.link(host_end(&result))?.is_none(), removed, "{keys}");
         let reserved = host.node.data_dir().join("cbr0/10.0.1.2");
         assert_eq!(!reserved.exists(), removed, "{keys}");
