@@ -4,8 +4,9 @@
 //! container ID, interface name) alone, because that is all a runtime is bound to send with DEL.
 //! All hashes here are read back by later versions of the plugins: they must never change.
 
-use crate::names::{NameError, check_container_id, check_ifname, check_network_name};
 use sha2::{Digest, Sha256};
+
+use crate::names::{NameError, check_container_id, check_ifname, check_network_name};
 
 /// How many names a host veth may have; see [`Attachment::host_veth_name`].
 pub const SALTS: u8 = 4;
@@ -123,8 +124,9 @@ fn base32(bytes: &[u8], length: usize) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn attachment(network: &str, container_id: &str, ifname: &str) -> Attachment {
         Attachment::new(network, container_id, ifname).unwrap()

@@ -77,8 +77,9 @@ fn boolean(value: &str) -> Result<bool, CniArgsError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn known_keys_are_kept_and_the_last_wins() {

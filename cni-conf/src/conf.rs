@@ -1,12 +1,14 @@
 //! The network configuration a runtime writes to a plugin's stdin (CNI spec, section 1).
 
+use std::collections::HashSet;
+
+use serde::de::DeserializeOwned;
+
 use crate::error::{CniError, Code};
 use crate::json::{Object, shortened};
 use crate::names::{check_network_name, check_plugin_type};
 use crate::result::{CniResult, Dns};
 use crate::version::{SpecVersion, VersionError};
-use serde::de::DeserializeOwned;
-use std::collections::HashSet;
 
 /// The attachments that still exist, as the runtime tells GC.
 const VALID_ATTACHMENTS: &str = "cni.dev/valid-attachments";

@@ -1,14 +1,15 @@
 //! Running another plugin, such as an IPAM (CNI spec, section 4).
 
-use crate::env::{Env, Verb};
-use crate::error::{CniError, Code};
-use crate::json::shortened;
-use crate::names::check_plugin_type;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
+
+use crate::env::{Env, Verb};
+use crate::error::{CniError, Code};
+use crate::json::shortened;
+use crate::names::check_plugin_type;
 
 /// How often, and how long apart, a program that is being written (ETXTBSY) is tried: an install
 /// that copies over the old binary takes less than these five seconds. The kernel has no event

@@ -4,6 +4,10 @@
 //! version, and the plugin last. Everything is refused before the plugin is called, with one
 //! exception, which `add` explains.
 
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
 use crate::attachment::Attachment;
 use crate::conf::{self, NetConf};
 use crate::env::{Env, Verb};
@@ -11,9 +15,6 @@ use crate::error::{CniError, Code};
 use crate::names::{NameError, check_container_id, check_ifname};
 use crate::plugin::{Call, Plugin, Upkeep};
 use crate::version::SpecVersion;
-use std::io::{self, Read, Write};
-use std::path::Path;
-use std::process::ExitCode;
 
 /// The most that is read from stdin. A configuration has a kilobyte, and for GC a hundred bytes
 /// more for each attachment; a stream without end must not eat the node's memory.

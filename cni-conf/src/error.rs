@@ -1,8 +1,9 @@
 //! The error a plugin answers with (CNI spec, section "Error").
 
+use std::fmt;
+
 use crate::json::Object;
 use crate::version::SpecVersion;
-use std::fmt;
 
 /// What went wrong, as a number the runtime can act on.
 ///

@@ -4,13 +4,15 @@
 //! match without regard to case, the last of several wins, `null` is passed over, unknown keys are
 //! ignored.
 
-use crate::error::{CniError, Code};
+use std::fmt;
+use std::net::IpAddr;
+
 use ipnetwork::IpNetwork;
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use std::fmt;
-use std::net::IpAddr;
+
+use crate::error::{CniError, Code};
 
 /// How much of an offending value an error repeats, in characters.
 const VALUE_SHOWN: usize = 200;
@@ -209,8 +211,9 @@ pub fn ip(text: &str) -> Result<IpAddr, AddressError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn object(text: &str) -> Object {
         serde_json::from_str(text).unwrap()

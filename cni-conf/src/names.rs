@@ -125,8 +125,9 @@ fn is_plain(name: &str) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn ids_and_networks_have_the_same_rule() {

@@ -1,12 +1,13 @@
 //! What a plugin is: one value with five verbs.
 
+use std::path::Path;
+
 use crate::attachment::Attachment;
 use crate::conf::NetConf;
 use crate::env::Env;
 use crate::error::CniError;
 use crate::result::CniResult;
 use crate::version::SpecVersion;
-use std::path::Path;
 
 /// A call about one attachment: ADD, DEL or CHECK.
 #[derive(Debug, Clone)]

@@ -4,11 +4,13 @@
 //! with 50 until then. The file bears the boot's ID, because routes do not outlive a boot and the
 //! file might.
 
-use crate::error::{CniError, Code};
-use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{CniError, Code};
 
 /// Where the file is unless told otherwise. `/run` is empty after a boot.
 pub const DEFAULT_PATH: &str = "/run/cbr0/synced.json";

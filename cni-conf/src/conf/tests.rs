@@ -1,6 +1,7 @@
-use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+
+use super::*;
 
 fn conf(value: &Value) -> NetConf {
     NetConf::parse(value.to_string().as_bytes()).unwrap()

@@ -1,6 +1,7 @@
-use super::*;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
+
+use super::*;
 
 /// A plugin written in shell, in a folder of its own.
 fn script(folder: &Path, text: &str) -> PathBuf {

@@ -1,9 +1,11 @@
+use std::cell::RefCell;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
 use super::*;
 use crate::json::cidr;
 use crate::result::{CniResult, IpConfig};
-use proptest::prelude::*;
-use serde_json::{Value, json};
-use std::cell::RefCell;
 
 /// A plugin that notes how it is called and answers as it is told.
 #[derive(Default)]

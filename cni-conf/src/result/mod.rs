@@ -10,8 +10,9 @@ mod render;
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests;
 
-use ipnetwork::IpNetwork;
 use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
 
 /// Interfaces, addresses, routes and name servers of an attachment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,11 +1,13 @@
 //! Reading a result of any version.
 
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
 use super::{CniResult, Dns, Interface, IpConfig, Route};
 use crate::error::{CniError, Code};
 use crate::json::{self, DecodeError, Object, shortened};
 use crate::version::SpecVersion;
-use ipnetwork::IpNetwork;
-use std::net::IpAddr;
 
 impl CniResult {
     /// Reads a result. It is in the version it names itself, else in `version`: delegates may

@@ -1,12 +1,14 @@
 //! Writing a result in the format of any version.
 
-use super::{CniResult, Dns, IpConfig, Route};
-use crate::error::{CniError, Code};
-use crate::version::SpecVersion;
+use std::net::IpAddr;
+
 use ipnetwork::IpNetwork;
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
-use std::net::IpAddr;
+
+use super::{CniResult, Dns, IpConfig, Route};
+use crate::error::{CniError, Code};
+use crate::version::SpecVersion;
 
 impl CniResult {
     /// The result as it goes to stdout in `version`: indented by four, no newline at the end.

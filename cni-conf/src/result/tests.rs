@@ -1,9 +1,11 @@
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::error::Code;
 use crate::json::{cidr, ip};
 use crate::version::SpecVersion;
-use proptest::prelude::*;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// A dual-stack Pod with every field of 1.1.0.
 fn full() -> CniResult {

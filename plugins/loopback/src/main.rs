@@ -8,17 +8,19 @@
 
 mod error;
 
+use std::path::Path;
+use std::process::ExitCode;
+
 use cni_conf::conf::NetConf;
 use cni_conf::env::Env;
 use cni_conf::error::CniError;
 use cni_conf::plugin::{Call, Plugin, Upkeep};
 use cni_conf::result::{CniResult, Interface, IpConfig};
-use error::Error;
 use kernel::address::Address;
 use kernel::link::{Link, set_down, set_up};
 use kernel::{NetNs, Rtnl};
-use std::path::Path;
-use std::process::ExitCode;
+
+use error::Error;
 
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;

@@ -1,9 +1,11 @@
-use super::*;
+use std::fs;
+
 use cni_conf::dispatch;
 use cni_conf::error::Code;
 use cni_conf::json::cidr;
 use cni_conf::version::SpecVersion;
-use std::fs;
+
+use super::*;
 
 fn env(command: &str, netns: &Path) -> Env {
     Env {
