@@ -18,6 +18,7 @@ pub mod process;
 pub mod require;
 pub mod runtime;
 pub mod snapshot;
+pub mod strace;
 pub mod syncer;
 pub mod topology;
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 
 use kernel::nft::Nft;
@@ -123,17 +124,16 @@ impl Snapshot {
             );
             self.tell(Subject::Link(link.name.clone()), state);
         }
-        for address in rtnl.addresses(0)? {
+        for address in rtnl.addresses(0)?.iter().filter(|address| !address.link_local) {
             let link = name(Some(address.link)).to_owned();
-            // The kernel makes link-local addresses, and checks them when it sees fit.
-            let tentative = address.tentative && !address.link_local;
-            let state = if tentative { "tentative" } else { "" };
+            let state = if address.tentative { "tentative" } else { "" };
             self.tell(Subject::Address { link, address: address.address.to_string() }, state);
         }
         const EVERY_TABLE: u32 = 0;
-        for route in rtnl.routes(EVERY_TABLE)? {
+        let routes = rtnl.routes(EVERY_TABLE)?;
+        for route in routes.iter().filter(|route| !is_link_local(route.destination.ip())) {
             let link = name(route.link).to_owned();
-            self.tell(Subject::Route { link, route: describe(&route) }, "");
+            self.tell(Subject::Route { link, route: describe(route) }, "");
         }
         Ok(())
     }
@@ -172,6 +172,12 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+/// The kernel makes link-local addresses, and routes to them, when it sees fit: they say nothing
+/// that the link they belong to does not.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
 fn describe(route: &route::Route) -> String {

@@ -1,0 +1,206 @@
+//! An ADD is a transaction: killed at any moment, DEL finds what it left; failing at any step, it
+//! leaves nothing.
+
+use std::sync::Mutex;
+use std::thread;
+
+use cbr0_tests::node::Node;
+use cbr0_tests::plugin::Call;
+use cbr0_tests::pod::Pod;
+use cbr0_tests::runtime::{Network, Runtime};
+use cbr0_tests::snapshot::{Shared, Snapshot};
+use cbr0_tests::strace::{Strace, Syscall};
+use cbr0_tests::{LabError, Outcome, Result, bins, require};
+use serde_json::{Value, json};
+
+/// A host and a Pod, and what they were before anything was done to them.
+struct Scene {
+    host: Node,
+    pod: Pod,
+    before: [Snapshot; 2],
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        let (host, pod) = (Node::create("host")?, Pod::create("pod")?);
+        let before = [Snapshot::take(&host)?, Snapshot::of(pod.netns())?];
+        Ok(Scene { host, pod, before })
+    }
+
+    /// Everything that an ADD can do: both families, gateways, forwarding, hairpin, masquerading.
+    fn network(&self) -> Result<Network> {
+        self.network_with(&json!([{"dst": "10.9.0.0/16"}]))
+    }
+
+    fn network_with(&self, routes: &Value) -> Result<Network> {
+        Network::from_value(&json!({"cniVersion": "1.1.0", "name": "net", "plugins": [{
+            "type": "bridge", "bridge": "cbr0", "isDefaultGateway": true, "hairpinMode": true,
+            "ipMasq": true,
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{"subnet": "10.0.1.0/24"}], [{"subnet": "fd00:0:0:1::/64"}]],
+                "routes": routes,
+                "dataDir": self.host.data_dir(),
+            }
+        }]}))
+    }
+
+    fn runtime(&self) -> Result<Runtime<'_>> {
+        Ok(Runtime::new(&self.host, bins::plugin_dir()?))
+    }
+
+    fn add(&self) -> Result<Call> {
+        self.runtime()?.call(&self.network()?, 0, "ADD", Some(&self.pod.attachment()))
+    }
+
+    fn del(&self) -> Result<()> {
+        self.runtime()?.del(&self.network()?, &self.pod.attachment())
+    }
+
+    /// Nothing is left on the host but what is shared, and nothing in the Pod.
+    fn assert_nothing_left(&self, case: &str) -> Result<()> {
+        let after = [Snapshot::take(&self.host)?, Snapshot::of(self.pod.netns())?];
+        for ((before, after), place) in self.before.iter().zip(&after).zip(["host", "Pod"]) {
+            if let Some(left) = before.difference(after, &Shared::with_bridge("cbr0")) {
+                return Err(LabError::Wrong(format!("{case}: left on the {place}:\n{left}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The system calls of an ADD on a fresh host.
+fn syscalls_of_add(strace: &Strace) -> Result<Vec<Syscall>> {
+    let scene = Scene::new()?;
+    let (answer, syscalls) = strace.syscalls(scene.add()?, &scene.host)?;
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert!(syscalls.len() > 50, "strace saw only {syscalls:?}");
+    Ok(syscalls)
+}
+
+/// Runs a case for each system call, on a scene of its own; a few cases at a time.
+fn for_each(
+    syscalls: &[Syscall],
+    case: impl Fn(&Syscall, &Scene) -> Result<()> + Sync,
+) -> Result<()> {
+    let waiting = Mutex::new(syscalls.iter());
+    let next = || waiting.lock().ok()?.next();
+    let worker = || std::iter::from_fn(next).try_for_each(|syscall| case(syscall, &Scene::new()?));
+    let count = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..count).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().map_err(|_| LabError::Wrong("a worker thread died".to_owned()))?
+        })
+    })
+}
+
+#[test]
+fn killed_at_any_system_call_del_finds_all_and_add_works_again() -> Outcome {
+    if !require::root()? {
+        return Ok(());
+    }
+    let Some(strace) = Strace::find()? else { return Ok(()) };
+    let syscalls = syscalls_of_add(&strace)?;
+    for_each(&syscalls, |syscall, scene| {
+        let case = format!("killed at {} number {}", syscall.name, syscall.turn);
+        let killed = strace.kill_at(syscall, scene.add()?, &scene.host)?;
+        assert_ne!(killed.code, Some(0), "{case}: it lived: {killed:?}");
+        scene.del()?;
+        scene.assert_nothing_left(&case)?;
+
+        let again = scene.add()?.run(&scene.host)?;
+        assert_eq!(again.code, Some(0), "{case}, then DEL, then ADD: {again:?}");
+        scene.del()?;
+        scene.assert_nothing_left(&format!("{case}, then DEL, ADD, DEL"))
+    })?;
+    Ok(())
+}
+
+/// The same attachment, without the DEL in between that a careful runtime sends.
+#[test]
+fn killed_at_any_system_call_the_pod_of_another_name_is_not_disturbed() -> Outcome {
+    if !require::root()? {
+        return Ok(());
+    }
+    let Some(strace) = Strace::find()? else { return Ok(()) };
+    let syscalls = syscalls_of_add(&strace)?;
+    for_each(&syscalls, |syscall, scene| {
+        strace.kill_at(syscall, scene.add()?, &scene.host)?;
+        let (other, network) = (Pod::create("other")?, scene.network()?);
+        let mut runtime = scene.runtime()?;
+        runtime.add(&network, &other.attachment())?;
+        runtime.check(&network, &other.attachment())?;
+        runtime.gc(&network, &[&other.attachment()])?;
+        runtime.check(&network, &other.attachment())?;
+        runtime.del(&network, &other.attachment())?;
+        let case = format!("killed at {} number {}, then GC", syscall.name, syscall.turn);
+        // GC cannot know the Pod's namespace, but its end of the veth went with the host's.
+        scene.assert_nothing_left(&case)
+    })?;
+    Ok(())
+}
+
+/// Whatever fails, and the kernel may refuse anything, an ADD that reports an error has undone all.
+#[test]
+fn failing_at_any_system_call_leaves_nothing() -> Outcome {
+    if !require::root()? {
+        return Ok(());
+    }
+    let Some(strace) = Strace::find()? else { return Ok(()) };
+    let mut syscalls = syscalls_of_add(&strace)?;
+    // Calls that ask the kernel or the file system for something. Writes to the standard output
+    // come when all is done: a runtime that sees no result sends DEL.
+    let asking = [
+        "openat", "open", "sendto", "sendmsg", "socket", "bind", "setns", "linkat", "link", "flock",
+    ];
+    syscalls.retain(|syscall| asking.contains(&syscall.name.as_str()));
+    assert!(syscalls.len() > 20, "{syscalls:?}");
+    for_each(&syscalls, |syscall, scene| {
+        let case = format!("failed at {} number {}", syscall.name, syscall.turn);
+        let answer = strace.fail_at(syscall, "ENOMEM", scene.add()?, &scene.host)?;
+        match answer.failure() {
+            Some(error) => assert_ne!(error.code, 0, "{case}: {answer:?}"),
+            // Some questions have another way to an answer.
+            None => scene.del()?,
+        }
+        scene.assert_nothing_left(&case)
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_route_that_the_kernel_refuses_undoes_the_rest() -> Outcome {
+    if !require::root()? {
+        return Ok(());
+    }
+    let scene = Scene::new()?;
+    let off_link = json!([{"dst": "10.9.0.0/16", "gw": "192.0.2.1"}]);
+    let network = scene.network_with(&off_link)?;
+    let call = scene.runtime()?.call(&network, 0, "ADD", Some(&scene.pod.attachment()))?;
+    let answer = call.run(&scene.host)?;
+    let told = answer.failure().map(|error| error.to_string());
+    assert!(told.is_some_and(|told| told.contains("10.9.0.0/16")), "{answer:?}");
+    Ok(scene.assert_nothing_left("a route by way of a gateway that is nowhere")?)
+}
+
+#[test]
+fn a_full_range_undoes_the_rest() -> Outcome {
+    if !require::root()? {
+        return Ok(());
+    }
+    let scene = Scene::new()?;
+    let mut network = scene.network()?;
+    let full = json!([
+        [{"subnet": "fd00:0:0:1::/64"}],
+        [{"subnet": "10.0.1.0/24", "rangeStart": "10.0.1.1", "rangeEnd": "10.0.1.1"}],
+    ]);
+    // The gateway is the only address of the second range: the first has given one by then.
+    network.plugins[0]["ipam"]["ranges"] = full;
+    let call = scene.runtime()?.call(&network, 0, "ADD", Some(&scene.pod.attachment()))?;
+    let answer = call.run(&scene.host)?;
+    let told = answer.failure().map(|error| error.to_string());
+    let expected = "no IP addresses available in range set";
+    assert!(told.is_some_and(|told| told.contains(expected)), "{answer:?}");
+    Ok(scene.assert_nothing_left("a range without an address")?)
+}
