@@ -27,7 +27,7 @@ pub async fn run(mut source: impl Source, settings: Settings) -> Result<(), Erro
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Start)?;
     // Listening comes first: what changes after the kernel was read is an event then.
-    let mut monitor = Monitor::open().map_err(Error::Monitor)?;
+    let mut monitor = Monitor::open()?;
     info!("node {:?}, routes of protocol {}", settings.node, settings.protocol);
     let mut reconciler = Reconciler::remember(settings, run_dir)?;
     let mut safety = Instant::now() + SAFETY;
@@ -38,9 +38,8 @@ pub async fn run(mut source: impl Source, settings: Settings) -> Result<(), Erro
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             update = source.next() => reconciler.take(update),
-            event = monitor.next() => {
-                let event = event.ok_or(Error::MonitorEnded)?;
-                if !note(&mut reconciler, event) {
+            events = monitor.next() => {
+                if !note(&mut reconciler, &events?) {
                     continue;
                 }
                 rest_of_burst(&mut monitor, &mut reconciler).await?;
@@ -54,22 +53,24 @@ pub async fn run(mut source: impl Source, settings: Settings) -> Result<(), Erro
     Ok(())
 }
 
-/// Whether the event is a reason to look.
-fn note(reconciler: &mut Reconciler, event: Event) -> bool {
-    match event {
-        Event::Link => reconciler.hurry(),
-        Event::Overrun => warn!("the kernel had more events than could be held; reading it anew"),
-        Event::Route { destination, protocol } => {
-            return reconciler.concerns(destination, protocol);
-        }
+/// Whether one of the events is a reason to look.
+fn note(reconciler: &mut Reconciler, events: &[Event]) -> bool {
+    if events.contains(&Event::Overrun) {
+        warn!("the kernel had more events than could be held; reading it anew");
     }
-    true
+    if events.contains(&Event::Link) {
+        reconciler.hurry();
+    }
+    events.iter().any(|event| match *event {
+        Event::Link | Event::Overrun => true,
+        Event::Route { destination, protocol } => reconciler.concerns(destination, protocol),
+    })
 }
 
 async fn rest_of_burst(monitor: &mut Monitor, reconciler: &mut Reconciler) -> Result<(), Error> {
     let end = Instant::now() + BURST;
-    while let Ok(event) = timeout_at(end, monitor.next()).await {
-        note(reconciler, event.ok_or(Error::MonitorEnded)?);
+    while let Ok(events) = timeout_at(end, monitor.next()).await {
+        note(reconciler, &events?);
     }
     Ok(())
 }

@@ -22,12 +22,9 @@ pub enum Error {
     /// The sign for plugins.
     #[error(transparent)]
     SyncStatus(#[from] SyncStatusError),
-    /// The stream of kernel events cannot be opened.
-    #[error("cannot listen to the kernel's events: {0}")]
+    /// The kernel's events cannot be waited for.
+    #[error("cannot listen to the kernel's events: {0}; start the daemon again (all routes stay)")]
     Monitor(#[source] io::Error),
-    /// The stream of kernel events ended.
-    #[error("the kernel's events ended; start the daemon again (all routes stay)")]
-    MonitorEnded,
     /// The runtime or its signals.
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),

@@ -3,28 +3,35 @@
 //! IPv4 routes that go with a link or an address make no event of their own; so links and
 //! addresses are listened to as well. An event is only a reason to look: what counts is what the
 //! kernel says when it is read next.
+//!
+//! When the queue of the socket overflows, the kernel says so once and then drops every event,
+//! silently, until the queue is empty. So the state must be read anew *after* the queue was
+//! emptied: a thread empties it and only then tells what it heard. (That is why this is no stream
+//! of the `rtnetlink` crate, whose connection does not tell when the queue was empty: a route that
+//! went in such a moment stayed away.) The thread also listens while the daemon is busy.
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 
-use futures_util::{FutureExt, Stream, StreamExt};
 use ipnetwork::IpNetwork;
-use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
-use rtnetlink::sys::{AsyncSocket, SocketAddr};
-use rtnetlink::{MulticastGroup, new_multicast_connection};
+use kernel::netlink::{Protocol, Reply, Socket};
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{setsockopt, sockopt};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// The receive buffer asked for, in bytes. The default holds about 250 events.
-const BUFFER: usize = 4 << 20;
+use crate::error::Error;
 
-const GROUPS: [MulticastGroup; 5] = [
-    MulticastGroup::Link,
-    MulticastGroup::Ipv4Ifaddr,
-    MulticastGroup::Ipv6Ifaddr,
-    MulticastGroup::Ipv4Route,
-    MulticastGroup::Ipv6Route,
-];
+/// The receive buffer in bytes. The default holds about 250 events, this one some 10,000.
+const BUFFER: usize = 8 << 20;
+/// `RTNLGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`.
+const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// The length of `struct rtmsg`, and where it has the prefix length and the protocol.
+const ROUTE_HEADER: usize = 12;
+const ROUTE_PREFIX: usize = 1;
+const ROUTE_PROTOCOL: usize = 5;
 
 /// Something changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +40,8 @@ pub enum Event {
     Link,
     /// A route came, went or changed.
     Route {
-        /// Where it leads.
-        destination: IpNetwork,
+        /// Where it leads; none for a default route.
+        destination: Option<IpNetwork>,
         /// Who made it (`RTPROT_*`).
         protocol: u8,
     },
@@ -42,61 +49,156 @@ pub enum Event {
     Overrun,
 }
 
-type Messages = Box<dyn Stream<Item = (NetlinkMessage<RouteNetlinkMessage>, SocketAddr)> + Unpin>;
-
-/// The stream of events of this network namespace.
+/// The events of the network namespace in which it was opened.
 pub struct Monitor {
-    messages: Messages,
+    heard: UnboundedReceiver<Heard>,
 }
+
+/// All events up to a moment when the queue was empty.
+type Heard = Result<Vec<Event>, Error>;
 
 impl Monitor {
     /// Starts to listen. What changes from now on is not missed.
     ///
     /// # Errors
     /// The socket cannot be opened.
-    pub fn open() -> io::Result<Self> {
-        let (mut connection, _, messages) = new_multicast_connection(&GROUPS)?;
-        // As much as the system lets us have (net.core.rmem_max); an overrun only costs a reading.
-        let _ = connection.socket_mut().socket_mut().set_rx_buf_sz(BUFFER as u32);
-        tokio::spawn(connection);
-        Ok(Self { messages: Box::new(messages) })
+    pub fn open() -> Result<Self, Error> {
+        let mut socket = Socket::open(Protocol::Route)?;
+        // An overrun costs a reading of the kernel's state and no more; so without the privilege
+        // for a larger buffer the default will do.
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &BUFFER);
+        for group in GROUPS {
+            socket.subscribe(group)?;
+        }
+        let (sender, heard) = unbounded_channel();
+        let thread = std::thread::Builder::new().name("monitor".into());
+        thread.spawn(move || listen(socket, &sender)).map_err(Error::Monitor)?;
+        Ok(Self { heard })
     }
 
-    /// The next event; none if the kernel's socket failed. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            let (message, _) = self.messages.next().await?;
-            if let Some(event) = event(&message.payload) {
-                return Some(event);
-            }
+    /// Waits for events. What the kernel is asked after this returns is newer than any event that
+    /// was lost. Cancel-safe.
+    ///
+    /// # Errors
+    /// The socket has failed.
+    pub async fn next(&mut self) -> Heard {
+        let ended = || Err(Error::Monitor(io::Error::other("the thread that listens ended")));
+        self.heard.recv().await.unwrap_or_else(ended)
+    }
+}
+
+/// Tells what it hears, until nobody wants to know or the socket fails.
+fn listen(mut socket: Socket, sender: &UnboundedSender<Heard>) {
+    loop {
+        let heard = wait(&socket).and_then(|()| Ok(drain(&mut socket)?));
+        let failed = heard.is_err();
+        if sender.send(heard).is_err() || failed {
+            return;
         }
     }
+}
 
-    /// The next event if it is here already.
-    pub fn ready(&mut self) -> Option<Event> {
-        self.next().now_or_never().flatten()
+fn wait(socket: &Socket) -> Result<(), Error> {
+    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, PollTimeout::NONE) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(Error::Monitor(errno.into())),
     }
 }
 
-fn event(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Option<Event> {
-    match payload {
-        NetlinkPayload::Overrun(_) => Some(Event::Overrun),
-        NetlinkPayload::InnerMessage(
-            RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route),
-        ) => destination(route).map(|destination| Event::Route {
-            destination,
-            protocol: route.header.protocol.into(),
-        }),
-        NetlinkPayload::InnerMessage(_) => Some(Event::Link),
-        _ => None,
+fn drain(socket: &mut Socket) -> kernel::Result<Vec<Event>> {
+    let mut events = Vec::new();
+    loop {
+        match socket.events()? {
+            Some(replies) => {
+                events.extend(replies.iter().map(event));
+                return Ok(events);
+            }
+            None => events.push(Event::Overrun),
+        }
     }
 }
 
-fn destination(route: &RouteMessage) -> Option<IpNetwork> {
-    let address = route.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Destination(RouteAddress::Inet(address)) => Some(IpAddr::V4(*address)),
-        RouteAttribute::Destination(RouteAddress::Inet6(address)) => Some(IpAddr::V6(*address)),
-        _ => None,
-    })?;
-    IpNetwork::new(address, route.header.destination_prefix_length).ok()
+fn event(reply: &Reply) -> Event {
+    match reply.kind {
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
+            Event::Route { destination: destination(reply), protocol: reply.u8_at(ROUTE_PROTOCOL) }
+        }
+        _ => Event::Link,
+    }
+}
+
+fn destination(reply: &Reply) -> Option<IpNetwork> {
+    let value = reply.attributes(ROUTE_HEADER).get(libc::RTA_DST)?.value;
+    let v4 = <[u8; 4]>::try_from(value).map(IpAddr::from);
+    let v6 = <[u8; 16]>::try_from(value).map(IpAddr::from);
+    IpNetwork::new(v4.or(v6).ok()?, reply.u8_at(ROUTE_PREFIX)).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use std::time::Duration;
+
+    use kernel::route::{Route, add, delete};
+    use kernel::{NetNs, Rtnl, address, link};
+
+    use super::*;
+
+    fn namespace() -> (NetNs, Rtnl, u32) {
+        let namespace = NetNs::create().unwrap();
+        let mut rtnl = Rtnl::open_in(&namespace).unwrap();
+        let lo = rtnl.link_by_name("lo").unwrap().unwrap().index;
+        rtnl.request(&link::set_up(lo)).unwrap();
+        (namespace, rtnl, lo)
+    }
+
+    fn route(number: u32, lo: u32) -> Route {
+        let address = std::net::Ipv4Addr::from_bits(0x0b00_0000 + (number << 8));
+        let destination = IpNetwork::new(address.into(), 24).unwrap();
+        Route { protocol: 214, scope: libc::RT_SCOPE_LINK, ..Route::new(destination).dev(lo) }
+    }
+
+    /// Waits until an event is heard.
+    fn wait_for(monitor: &mut Monitor, event: Event) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let heard = async { while !monitor.next().await.unwrap().contains(&event) {} };
+        let patience = Duration::from_secs(10);
+        let in_time = async { tokio::time::timeout(patience, heard).await };
+        runtime.block_on(in_time).unwrap_or_else(|_| panic!("{event:?} was not heard"));
+    }
+
+    #[test]
+    fn routes_addresses_and_links_are_heard_of() {
+        let (namespace, mut rtnl, lo) = namespace();
+        let mut monitor = namespace.run(Monitor::open).unwrap().unwrap();
+        let destination = Some("11.0.0.0/24".parse().unwrap());
+        for change in [add(&route(0, lo)), delete(&route(0, lo))] {
+            rtnl.request(&change).unwrap();
+            wait_for(&mut monitor, Event::Route { destination, protocol: 214 });
+        }
+        let own = "10.1.0.1/24".parse().unwrap();
+        rtnl.request(&address::add(lo, own, false)).unwrap();
+        wait_for(&mut monitor, Event::Link);
+    }
+
+    #[test]
+    fn an_overrun_is_told_after_the_queue_is_empty() {
+        let (namespace, mut rtnl, lo) = namespace();
+        let mut socket = namespace
+            .run(|| {
+                let mut socket = Socket::open(Protocol::Route).unwrap();
+                GROUPS.iter().for_each(|&group| socket.subscribe(group).unwrap());
+                socket
+            })
+            .unwrap();
+        // The default queue holds about 250 of them.
+        let many: Vec<_> = (0..1000).map(|number| add(&route(number, lo))).collect();
+        rtnl.request_all(&many).unwrap();
+        assert!(drain(&mut socket).unwrap().contains(&Event::Overrun));
+        // Had the queue not been emptied, this would be dropped without a word.
+        rtnl.request(&delete(&route(7, lo))).unwrap();
+        let destination = Some("11.0.7.0/24".parse().unwrap());
+        assert_eq!(drain(&mut socket).unwrap(), [Event::Route { destination, protocol: 214 }]);
+    }
 }

@@ -129,8 +129,9 @@ impl Reconciler {
     }
 
     /// Whether a route of this protocol to this destination is any of our business.
-    pub fn concerns(&self, destination: IpNetwork, protocol: u8) -> bool {
-        protocol == self.settings.protocol || self.desired.routes.contains_key(&destination)
+    pub fn concerns(&self, destination: Option<IpNetwork>, protocol: u8) -> bool {
+        protocol == self.settings.protocol
+            || destination.is_some_and(|to| self.desired.routes.contains_key(&to))
     }
 
     /// When a sync is due even if nothing happens.
@@ -283,9 +284,9 @@ impl Reconciler {
         }
         self.said_shadowed.clone_from(&left.shadowed);
         if self.said.as_ref() != Some(&report) {
-            log_news(self.said.as_ref(), &report);
             let text = serde_json::to_string_pretty(&report).map_err(Error::Render)?;
             self.run_dir.write_status(&text)?;
+            log_news(self.said.as_ref(), &report);
             self.said = Some(report);
         }
         Ok(())
