@@ -17,6 +17,8 @@ use crate::error::{Context, LabError, Result};
 pub enum Part {
     /// `cnitool`, the reference runtime.
     Cnitool,
+    /// `ip`, of iproute2.
+    Ip,
     /// The folder of the reference plugins.
     Reference,
     /// `strace`.
@@ -28,6 +30,7 @@ impl Part {
     pub fn name(self) -> &'static str {
         match self {
             Part::Cnitool => "cnitool",
+            Part::Ip => "ip",
             Part::Reference => "reference",
             Part::Strace => "strace",
         }
@@ -37,7 +40,7 @@ impl Part {
         let fetched = env::var_os("CBR0_PARTS_DIR").map(|dir| Path::new(&dir).join(self.name()));
         fetched.filter(|path| path.exists()).or_else(|| match self {
             Part::Reference => None,
-            Part::Cnitool | Part::Strace => in_path(self.name()),
+            Part::Cnitool | Part::Ip | Part::Strace => in_path(self.name()),
         })
     }
 }

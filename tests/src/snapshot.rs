@@ -80,24 +80,28 @@ impl Snapshot {
     /// How `later` differs from this snapshot; `None` when it does not, but in what is shared.
     pub fn difference(&self, later: &Snapshot, shared: &Shared) -> Option<Difference> {
         let mut lines = Vec::new();
-        let gone = self
-            .facts
-            .iter()
-            .map(|fact| ('-', fact))
-            .filter(|(_, (subject, state))| later.facts.get(*subject) != Some(*state));
-        let new = later
-            .facts
-            .iter()
-            .map(|fact| ('+', fact))
-            .filter(|(_, (subject, state))| self.facts.get(*subject) != Some(*state));
-        for (sign, (subject, state)) in gone.chain(new) {
-            if !shared.allows(subject) {
-                lines.push((subject.clone(), sign, state.clone()));
-            }
+        for (sign, one, other) in [('-', self, later), ('+', later, self)] {
+            let differing = one.facts.iter().filter(|(subject, state)| {
+                other.facts.get(subject) != Some(state)
+                    && !shared.allows(subject)
+                    && !other.lacks_link_of(subject)
+            });
+            let line =
+                |(subject, state): (&Subject, &String)| (subject.clone(), sign, state.clone());
+            lines.extend(differing.map(line));
         }
         // What something was stands above what it has become.
         lines.sort_by(|a, b| (&a.0, a.1 == '+').cmp(&(&b.0, b.1 == '+')));
         (!lines.is_empty()).then_some(Difference { lines })
+    }
+
+    /// Whether this is a setting of a link that is not here: the link itself is told then, and its
+    /// two hundred settings need not be.
+    fn lacks_link_of(&self, subject: &Subject) -> bool {
+        let Subject::Sysctl(key) = subject else { return false };
+        let link = key.rsplit('/').nth(1).unwrap_or_default();
+        let common = ["all", "default", "ipv4"].contains(&link);
+        !common && !self.facts.contains_key(&Subject::Link(link.to_owned()))
     }
 
     fn tell(&mut self, subject: Subject, state: impl Into<String>) {
