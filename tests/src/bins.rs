@@ -36,6 +36,14 @@ pub fn route_syncer() -> Result<PathBuf> {
     existing(bin_dir()?.join("route-syncer"))
 }
 
+/// The demo.
+///
+/// # Errors
+/// [`LabError::NotBuilt`] when it is not there.
+pub fn demo() -> Result<PathBuf> {
+    existing(bin_dir()?.join("demo"))
+}
+
 fn bin_dir() -> Result<PathBuf> {
     if let Some(dir) = env::var_os("CBR0_BIN_DIR") {
         return Ok(dir.into());

@@ -1,0 +1,217 @@
+//! The demo from outside: whatever ends it, nothing of it stays.
+//!
+//! Each test has a `/run` of its own, so that demos do not meet, nor one that somebody keeps.
+
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Lines, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use cbr0_tests::error::Context;
+use cbr0_tests::process::{self, Finished};
+use cbr0_tests::{LabError, Outcome, Result, bins, require};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// A mount namespace with an empty `/run`, until dropped.
+struct Place {
+    /// A process that does nothing but be there.
+    holder: Child,
+}
+
+impl Place {
+    /// `None` on a machine where no namespaces can be made.
+    fn new() -> Result<Option<Self>> {
+        if !require::root()? {
+            return Ok(None);
+        }
+        let what = || "start a shell in a mount namespace".to_owned();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-ec", "mount -t tmpfs none /run; echo ready; exec cat"]);
+        let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut place = Place { holder: spawned.context(what)? };
+        let mut ready = [0; 6];
+        match &mut place.holder.stdout {
+            Some(output) => output.read_exact(&mut ready).context(what)?,
+            None => return Err(LabError::Wrong("the shell has no output".to_owned())),
+        }
+        Ok(Some(place))
+    }
+
+    /// Its `/run`, seen from here.
+    fn run_folder(&self) -> PathBuf {
+        format!("/proc/{}/root/run", self.holder.id()).into()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--mount=/proc/{}/ns/mnt", self.holder.id()));
+        command.arg("--").arg(bins::demo()?).args(arguments);
+        Ok(command)
+    }
+
+    /// Runs the demo to its end.
+    fn demo(&self, arguments: &[&str]) -> Result<Finished> {
+        process::run(self.command(arguments)?, b"", DEADLINE)
+    }
+
+    /// Starts the demo and returns when it has printed a line with these words.
+    fn demo_until(&self, words: &str) -> Result<Running> {
+        let mut command = self.command(&["--nodes", "2", "--pods", "1"])?;
+        let spawned = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let mut supervisor = spawned.context(|| "start the demo".to_owned())?;
+        let silent = || LabError::Wrong(format!("the demo has not said {words:?}"));
+        let mut output = BufReader::new(supervisor.stdout.take().ok_or_else(silent)?).lines();
+        let said = output.by_ref().map_while(io::Result::ok).any(|line| line.contains(words));
+        if said { Ok(Running { supervisor, _output: output }) } else { Err(silent()) }
+    }
+
+    fn worker(&self) -> Result<i32> {
+        let file = self.run_folder().join("cbr0-demo/processes/worker");
+        let record = fs::read_to_string(&file).context(|| format!("read {}", file.display()))?;
+        let pid = record.split(' ').next().and_then(|pid| pid.parse().ok());
+        pid.ok_or_else(|| LabError::Wrong(format!("{} holds {record:?}", file.display())))
+    }
+
+    /// No file, no mounted namespace, no process but the holder.
+    fn assert_empty(&self, case: &str) -> Result<()> {
+        let run = self.run_folder();
+        let files = fs::read_dir(&run).context(|| format!("list {}", run.display()))?;
+        let files: Vec<_> = files.flatten().map(|entry| entry.path()).collect();
+        assert!(files.is_empty(), "{case}: left {files:?}");
+        let processes = self.processes()?;
+        assert_eq!(processes, [self.holder.id().to_string()], "{case}: processes left");
+        Ok(())
+    }
+
+    /// The processes in this mount namespace.
+    fn processes(&self) -> Result<Vec<String>> {
+        let inode = |pid: &str| fs::metadata(format!("/proc/{pid}/ns/mnt")).map(|ns| ns.ino()).ok();
+        let here = inode(&self.holder.id().to_string());
+        let all = fs::read_dir("/proc").context(|| "list /proc".to_owned())?;
+        let pids = all.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        // The last moment of a process that has ended and waits for its parent does not count.
+        let alive = |pid: &String| Path::new(&format!("/proc/{pid}/exe")).read_link().is_ok();
+        Ok(pids.filter(|pid| inode(pid) == here).filter(alive).collect())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Its end is the end of its input.
+        drop(self.holder.stdin.take());
+        let _ = self.holder.wait();
+    }
+}
+
+/// A demo at work.
+struct Running {
+    supervisor: Child,
+    /// Kept, so that the demo can go on writing.
+    _output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    fn interrupt(&self, signal: Signal) -> Result<()> {
+        send(signal, i32::try_from(self.supervisor.id()).unwrap_or_default())
+    }
+
+    fn wait(&mut self) -> Result<Option<i32>> {
+        let status = self.supervisor.wait().context(|| "wait for the demo".to_owned())?;
+        Ok(status.code())
+    }
+}
+
+fn send(signal: Signal, pid: i32) -> Result<()> {
+    kill(Pid::from_raw(pid), signal).context(|| format!("send {signal} to {pid}"))
+}
+
+#[test]
+fn a_demo_that_ends_well_leaves_nothing() -> Outcome {
+    let Some(place) = Place::new()? else { return Ok(()) };
+    let finished = place.demo(&["--nodes", "2", "--pods", "1"])?;
+    assert!(finished.status.success(), "{finished:#?}");
+    assert!(finished.stdout.contains("OK: all 24 calls"), "{finished:#?}");
+    Ok(place.assert_empty("a demo that ended")?)
+}
+
+#[test]
+fn a_demo_that_is_interrupted_leaves_nothing() -> Outcome {
+    let signals = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+    for moment in ["a router", "has synced", "node1-pod1", "Routes of node2"] {
+        for signal in signals {
+            let Some(place) = Place::new()? else { return Ok(()) };
+            let mut demo = place.demo_until(moment)?;
+            demo.interrupt(signal)?;
+            let code = demo.wait()?;
+            let case = format!("{signal} after {moment:?}");
+            // It may have been done already.
+            let expected = [Some(0), Some(128 + signal as i32)];
+            assert!(expected.contains(&code), "{case}: {code:?}");
+            place.assert_empty(&case)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_demo_whose_worker_dies_leaves_nothing() -> Outcome {
+    let Some(place) = Place::new()? else { return Ok(()) };
+    let mut demo = place.demo_until("has synced")?;
+    send(Signal::SIGKILL, place.worker()?)?;
+    assert_eq!(demo.wait()?, Some(1));
+    Ok(place.assert_empty("a worker that was killed")?)
+}
+
+#[test]
+fn what_a_killed_demo_left_is_removed_by_the_next_and_by_down() -> Outcome {
+    for next in [&["down"][..], &["--nodes", "1", "--pods", "1"]] {
+        let Some(place) = Place::new()? else { return Ok(()) };
+        let mut demo = place.demo_until("has synced")?;
+        demo.interrupt(Signal::SIGKILL)?;
+        demo.wait()?;
+        let finished = place.demo(next)?;
+        assert!(finished.status.success(), "{finished:#?}");
+        place.assert_empty(&format!("{next:?} after a demo that was killed"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_kept_demo_stays_until_down() -> Outcome {
+    let Some(place) = Place::new()? else { return Ok(()) };
+    let kept = place.demo(&["--nodes", "2", "--pods", "1", "--keep"])?;
+    assert!(kept.status.success(), "{kept:#?}");
+    assert_eq!(place.processes()?.len(), 3, "the holder and two route syncers");
+
+    let status = place.demo(&["status"])?;
+    assert!(status.stdout.contains("node2-route-syncer       process "), "{status:#?}");
+    let links = place.demo(&["exec", "node1-pod1", "--", "cat", "/proc/net/dev"])?;
+    assert!(links.stdout.contains("eth0:"), "{links:#?}");
+    let nobody = place.demo(&["exec", "node9", "--", "true"])?;
+    assert!(nobody.stderr.contains("no \"node9\""), "{nobody:#?}");
+    let second = place.demo(&[])?;
+    assert!(!second.status.success() && second.stderr.contains("demo down"), "{second:#?}");
+
+    let down = place.demo(&["down"])?;
+    assert!(down.status.success(), "{down:#?}");
+    Ok(place.assert_empty("down")?)
+}
+
+#[test]
+fn a_second_demo_is_refused_and_the_first_goes_on() -> Outcome {
+    let Some(place) = Place::new()? else { return Ok(()) };
+    let mut first = place.demo_until("a router")?;
+    // Stopped, so that it does not end meanwhile.
+    send(Signal::SIGSTOP, place.worker()?)?;
+    let second = place.demo(&[])?;
+    assert!(second.stderr.contains("another demo is running"), "{second:#?}");
+    send(Signal::SIGCONT, place.worker()?)?;
+    first.interrupt(Signal::SIGTERM)?;
+    first.wait()?;
+    Ok(place.assert_empty("the first demo")?)
+}
