@@ -62,14 +62,12 @@ pub fn part(part: Part) -> Result<Option<PathBuf>> {
     }
 }
 
-/// Whether this process may make network namespaces; `false` when the test must end, its skip being noted.
+/// As [`part`], for the right to make network namespaces; `false` when the test must end.
 ///
 /// # Errors
-/// [`LabError::Required`] when `CBR0_REQUIRE` lists `root` and this is not so.
+/// [`LabError::Required`] when `CBR0_REQUIRE` lists `root` and this process is not.
 pub fn root() -> Result<bool> {
-    let status =
-        fs::read_to_string("/proc/self/status").context(|| "read /proc/self/status".to_owned())?;
-    if may_administer(&status) {
+    if is_root()? {
         return Ok(true);
     }
     missing(
@@ -77,6 +75,16 @@ pub fn root() -> Result<bool> {
         "the test makes network namespaces, which needs CAP_SYS_ADMIN: run it as root",
     )?;
     Ok(false)
+}
+
+/// Whether this process may make network namespaces.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn is_root() -> Result<bool> {
+    let file = "/proc/self/status";
+    let status = fs::read_to_string(file).context(|| format!("read {file}"))?;
+    Ok(may_administer(&status))
 }
 
 fn may_administer(proc_status: &str) -> bool {

@@ -20,7 +20,7 @@ enum End {
 
 /// Runs a demo from its beginning to its end.
 pub(crate) fn run(lab: Lab) -> Result<ExitCode> {
-    if !require::root()? {
+    if !require::is_root()? {
         return Err(LabError::Wrong(
             "the demo makes network namespaces: run it as root".to_owned(),
         ));
