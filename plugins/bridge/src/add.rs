@@ -9,8 +9,6 @@ use std::path::Path;
 use cni_conf::plugin::Call;
 use cni_conf::result::{CniResult, Interface};
 use ipam::Ipam;
-use ipnetwork::IpNetwork;
-use kernel::events::{Events, Topic};
 use kernel::link::{self, Link, Veth, VethPeer};
 use kernel::{Rtnl, sysctl};
 
@@ -117,8 +115,7 @@ impl<'a> Site<'a> {
 
     fn wait_until_reachable(&mut self, plan: &Plan, bridge: &Link, made: &Link) -> Result<Link> {
         let host_end = ready::wait_for_port(&mut self.host, bridge, made)?;
-        let gateways = plan.gateways.iter().map(IpNetwork::ip);
-        ready::wait_for_addresses(&mut self.host, gateways, || Events::open(Topic::Ipv6Routes))?;
+        ready::wait_for_gateways(&mut self.host, plan, bridge)?;
         self.container.wait_for_addresses(plan)?;
         Ok(host_end)
     }

@@ -75,7 +75,11 @@ fn ensure_addresses(host: &mut Rtnl, bridge: &Link, wanted: &[IpNetwork]) -> Res
     }
     let missing: Vec<_> = wanted.iter().filter(|address| !present.contains(address)).collect();
     if missing.iter().any(|address| address.is_ipv6()) {
-        sysctl::set(&format!("net/ipv6/conf/{}/disable_ipv6", bridge.name), "0")?;
+        let setting = |key: &str| format!("net/ipv6/conf/{}/{key}", bridge.name);
+        sysctl::set(&setting("disable_ipv6"), "0")?;
+        // Forwarded packets ask for neighbours from the link-local address, and are dropped while
+        // its duplicate address detection runs: two seconds from the first port on.
+        sysctl::set(&setting("accept_dad"), "0")?;
     }
     for address in missing {
         match host.request(&address::add(bridge.index, *address, false)) {

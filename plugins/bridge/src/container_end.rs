@@ -48,7 +48,7 @@ impl Container {
     /// Waits until the container takes in packets to its addresses.
     pub(crate) fn wait_for_addresses(&mut self, plan: &Plan) -> Result<()> {
         let listen = || Events::open_in(&self.netns, Topic::Ipv6Routes);
-        ready::wait_for_addresses(&mut self.rtnl, plan.ips.iter().map(|ip| ip.address.ip()), listen)
+        ready::wait_for_container(&mut self.rtnl, plan, listen)
     }
 
     /// Makes the kernel tell the neighbours who has the addresses now: with `arp_notify` and

@@ -6,11 +6,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
 use kernel::Rtnl;
 use kernel::events::{Events, Topic};
 use kernel::link::Link;
 
 use crate::error::{Error, Result};
+use crate::plan::Plan;
 
 /// Only a machine in great distress needs more.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,28 +37,58 @@ pub(crate) fn wait_for_port(host: &mut Rtnl, bridge: &Link, port: &Link) -> Resu
     found.unwrap_or_else(|| Err(too_late(format!("bridge port {:?}", port.name))))
 }
 
-/// Waits until packets to these addresses are taken in. The kernel makes an IPv6 address local in
-/// a work queue, even one without duplicate address detection: for a moment it is there, but
-/// packets to it and questions for it are dropped.
-pub(crate) fn wait_for_addresses(
-    rtnl: &mut Rtnl,
-    addresses: impl Iterator<Item = IpAddr>,
+/// Waits until packets to the container's addresses are taken in. The kernel makes an IPv6 address
+/// local in a work queue, even one without duplicate address detection: for a moment it is there,
+/// but packets to it and questions for it are dropped.
+pub(crate) fn wait_for_container(
+    container: &mut Rtnl,
+    plan: &Plan,
     listen: impl FnOnce() -> kernel::Result<Events>,
 ) -> Result<()> {
-    let addresses: Vec<_> = addresses.filter(IpAddr::is_ipv6).collect();
-    let mut look = || {
-        for address in &addresses {
-            if !rtnl.is_local(*address)? {
-                return Ok(None);
-            }
-        }
-        Ok(Some(()))
+    let addresses = ipv6(plan.ips.iter().map(|ip| ip.address.ip()));
+    let look = || Ok(are_local(container, &addresses)?.then_some(()));
+    wait(look, listen, || format!("one of the container's addresses {addresses:?}"))
+}
+
+/// Waits until packets to the bridge's gateway addresses are taken in, and its link-local address
+/// is in use: from that one it asks where the containers are to which it forwards packets.
+pub(crate) fn wait_for_gateways(host: &mut Rtnl, plan: &Plan, bridge: &Link) -> Result<()> {
+    let addresses = ipv6(plan.gateways.iter().map(IpNetwork::ip));
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    let look = || {
+        let settled = !host.addresses(bridge.index)?.iter().any(|address| address.tentative);
+        Ok((settled && are_local(host, &addresses)?).then_some(()))
     };
+    let listen = || Events::open(Topic::Ipv6Routes);
+    wait(look, listen, || format!("one of the addresses of bridge {:?}", bridge.name))
+}
+
+fn wait(
+    mut look: impl FnMut() -> kernel::Result<Option<()>>,
+    listen: impl FnOnce() -> kernel::Result<Events>,
+    thing: impl FnOnce() -> String,
+) -> Result<()> {
     let found = match look()? {
         None => listen()?.wait(PATIENCE, look)?,
         found => found,
     };
-    found.ok_or_else(|| too_late(format!("one of the addresses {addresses:?}")))
+    found.ok_or_else(|| too_late(thing()))
+}
+
+/// IPv4 addresses are local at once.
+fn ipv6(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    addresses.filter(IpAddr::is_ipv6).collect()
+}
+
+fn are_local(rtnl: &mut Rtnl, addresses: &[IpAddr]) -> kernel::Result<bool> {
+    for address in addresses {
+        if !rtnl.is_local(*address)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn gone(port: &Link) -> Error {
