@@ -208,13 +208,15 @@ impl Locked {
             .map_err(StoreError::at("write", &path))
     }
 
-    /// Removes what `holder` has ([`Snapshot::matching`]), and says how many reservations that
-    /// were. None is fine.
+    /// Removes what `holder` has ([`Snapshot::matching`]), and scratch that a killed process left,
+    /// and says how many reservations that were. None is fine.
     ///
     /// # Errors
     /// The first file that could not be removed, after all others were.
     pub fn release(&self, holder: &Holder) -> Result<usize, StoreError> {
-        remove_all(self.scan()?.matching(holder))
+        let removed = remove_all(self.scan()?.matching(holder))?;
+        remove(&self.scratch)?;
+        Ok(removed)
     }
 
     /// Removes every reservation that belongs to none of `valid`, and scratch that a killed
