@@ -1,8 +1,8 @@
 //! Where the binaries under test are.
 //!
-//! Black-box tests run what was built, not what they link. `CBR0_BIN_DIR` names the folder; without it, the target
-//! folder that the running executable itself was built into is used. The plugins may come from another folder,
-//! `CBR0_PLUGIN_DIR`: so the same tests run on another suite of plugins.
+//! Black-box tests run what was built, not what they link. `CBR0_BIN_DIR` names the folder; without
+//! it, the target folder that the running executable itself was built into is used. The plugins may
+//! come from another folder, `CBR0_PLUGIN_DIR`: so the same tests run on another suite of plugins.
 
 use std::env;
 use std::path::{Path, PathBuf};

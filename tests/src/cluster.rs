@@ -1,5 +1,5 @@
-//! What makes the nodes of a [`crate::topology`] one cluster: the conflist that people copy, and the
-//! file of nodes that their route syncers read.
+//! What makes the nodes of a [`crate::topology`] one cluster: the conflist that people copy, and
+//! the file of nodes that their route syncers read.
 
 use std::fs;
 use std::path::{Path, PathBuf};

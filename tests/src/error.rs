@@ -34,7 +34,10 @@ pub enum LabError {
         deadline: Duration,
     },
     /// A binary that should have been built is not there.
-    #[error("{} is missing: run scripts/test (it builds and sets CBR0_BIN_DIR), or scripts/build and set CBR0_BIN_DIR to the folder it prints", .0.display())]
+    #[error(
+        "{} is missing: run scripts/test, or scripts/build and set CBR0_BIN_DIR to what it prints",
+        .0.display()
+    )]
     NotBuilt(PathBuf),
     /// A part that `CBR0_REQUIRE` lists is not on this machine.
     #[error("CBR0_REQUIRE lists {part:?}, but {reason}")]

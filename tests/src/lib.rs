@@ -3,8 +3,9 @@
 //! A *host* ([`node::Node`]) is a throw-away network namespace, and so is a [`pod::Pod`]; the
 //! binaries under test ([`bins`]) run inside a host as real processes, called by a small runtime
 //! ([`runtime`]) or directly ([`plugin`]). [`topology`] wires hosts up to the network of DESIGN.md
-//! and [`cluster`] and [`syncer`] make it one of Pods, [`probe`] asks whether and as whom one end reaches another, and [`snapshot`] compares what a
-//! call left behind. Nothing is ever changed in the machine's own namespace.
+//! and [`cluster`] and [`syncer`] make it one of Pods, [`probe`] asks whether and as whom one end
+//! reaches another, and [`snapshot`] compares what a call left behind. [`strace`] cuts calls short.
+//! Nothing is ever changed in the machine's own namespace.
 #![forbid(unsafe_code)]
 
 pub mod bins;

@@ -22,7 +22,8 @@ pub struct Finished {
 /// Runs `command`, in the namespace of the calling thread, until its end.
 ///
 /// # Errors
-/// It cannot be started, or it (or a child that holds its output) has not ended within `deadline`; it is killed then.
+/// It cannot be started, or it (or a child that holds its output) has not ended within `deadline`;
+/// it is killed then.
 pub fn run(mut command: Command, stdin: &[u8], deadline: Duration) -> Result<Finished> {
     let name = command.get_program().to_string_lossy().into_owned();
     let mut child = command

@@ -1,8 +1,9 @@
 //! Parts that a machine may lack: found, or skipped loudly, or demanded.
 //!
-//! A test that needs a part asks for it first and ends when it is not there. The skip is written by name to the
-//! standard error and, for `scripts/test` to count, as a line of the file that `CBR0_SKIP_LOG` names. What
-//! `CBR0_REQUIRE` lists (comma-separated) must be there: its absence is a failure.
+//! A test that needs a part asks for it first and ends when it is not there. The skip is written by
+//! name to the standard error and, for `scripts/test` to count, as a line of the file that
+//! `CBR0_SKIP_LOG` names. What `CBR0_REQUIRE` lists (comma-separated) must be there: its absence is
+//! a failure.
 
 use std::env;
 use std::fs::{self, OpenOptions};
@@ -100,7 +101,7 @@ fn missing(name: &str, reason: &str) -> Result<()> {
         return Err(LabError::Required { part: name.to_owned(), reason: reason.to_owned() });
     }
     let test = running_test();
-    // Written past the capture of the test harness, so that a skip is seen even when everything passes.
+    // Written past the capture of the test harness, so that it is seen even when all tests pass.
     let line = format!("SKIPPED {test}: no {name}: {reason}\n");
     let mut stderr = std::io::stderr();
     stderr.write_all(line.as_bytes()).context(|| "write to the standard error".to_owned())?;
@@ -114,7 +115,8 @@ fn missing(name: &str, reason: &str) -> Result<()> {
     log.write_all(line.as_bytes()).context(|| "write to CBR0_SKIP_LOG".to_owned())
 }
 
-/// `network::two_pods_on_one_node`: the test's file, and its name, which the harness gives to its thread.
+/// `network::two_pods_on_one_node`: the test's file, and its name, which the harness gives to its
+/// thread.
 fn running_test() -> String {
     let executable = env::current_exe().ok();
     let file = executable

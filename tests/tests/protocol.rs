@@ -1,5 +1,5 @@
 //! What every plugin binary owes its runtime before it does any work: environment, standard input,
-//! versions, errors (CNI specification 1.1.0, sections 2 to 5). Whatever is refused changes nothing.
+//! versions, errors (CNI specification 1.1.0, sections 2 to 5). What is refused changes nothing.
 
 use cbr0_tests::node::Node;
 use cbr0_tests::plugin::{Answer, Call};

@@ -4,9 +4,9 @@
 //! route syncer and gets M Pods from the plugins, through the conflist people copy. Then everybody
 //! calls everybody and says what source address the other end saw.
 //!
-//! One process makes all of it ([`worker`]), another only watches it and cleans up ([`supervisor`]):
-//! so nothing stays behind, however the first one ends. What must be found again for that is in one
-//! folder and under one prefix ([`state`], [`names`]).
+//! One process makes all of it ([`worker`]), another only watches it and cleans up
+//! ([`supervisor`]): so nothing stays behind, however the first one ends. What must be found again
+//! for that is in one folder and under one prefix ([`state`], [`names`]).
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "the demo's output is what it is for")]
 
@@ -22,6 +22,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use cbr0_tests::LabError;
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
 /// Shows the cbr0 network on this machine: nodes and Pods in network namespaces, and who sees whom.
@@ -40,14 +41,19 @@ struct Cli {
 #[derive(Args, Clone, Copy)]
 struct Lab {
     /// Number of nodes.
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = up_to_100())]
     nodes: u8,
     /// Number of Pods a node.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = up_to_100())]
     pods: u8,
     /// Leave everything running at the end, for `demo exec`, until `demo down`.
     #[arg(long)]
     keep: bool,
+}
+
+/// Ranges and addresses are numbered by one byte.
+fn up_to_100() -> RangedI64ValueParser<u8> {
+    RangedI64ValueParser::new().range(1..=100)
 }
 
 #[derive(Subcommand)]

@@ -47,16 +47,14 @@ pub(crate) fn run(supervisor: i32, lab: Lab) -> Result<ExitCode> {
     println!("{matrix}");
     let (calls, kept) = matrix.count();
     if calls != kept {
-        println!("FAILED: {kept} of {calls} calls were as promised.");
+        println!("FAILED: {kept} of {calls} calls came as promised.");
         return Ok(ExitCode::FAILURE);
     }
     println!(
-        "OK: all {calls} calls were as promised: the caller's own address inside, its node's outside."
+        "OK: all {calls} calls came as promised: by the caller's address, outside its node's."
     );
     if lab.keep {
-        println!(
-            "\nIt stays: scripts/demo exec node1 -- ip route; scripts/demo status; scripts/demo down"
-        );
+        println!("\nIt stays, for: scripts/demo status | exec node1 -- ip route | down");
     }
     Ok(ExitCode::SUCCESS)
 }
