@@ -11,6 +11,7 @@ pub mod elf_note;
 pub mod events;
 pub mod link;
 pub mod mac;
+pub mod neighbour;
 pub mod netlink;
 pub mod netns;
 pub mod nft;

@@ -169,6 +169,15 @@ fn retain_removes_what_no_valid_attachment_owns() {
 }
 
 #[test]
+fn del_removes_the_scratch_of_a_killed_process() {
+    let (_dir, store) = fixture();
+    let locked = store.lock().unwrap();
+    std::fs::write(&locked.scratch, "half").unwrap();
+    assert_eq!(locked.release(&Holder::new("anybody", "eth0")).unwrap(), 0);
+    assert!(!locked.scratch.exists());
+}
+
+#[test]
 fn a_network_without_directory_is_not_given_one() {
     let (dir, store) = fixture();
     assert!(store.lock_existing().unwrap().is_none());

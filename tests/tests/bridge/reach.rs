@@ -8,7 +8,7 @@ use cbr0_tests::pod::{Pod, addresses};
 use cbr0_tests::probe::{Endpoint, call_within};
 use cbr0_tests::runtime::{Network, Runtime};
 use cbr0_tests::{Outcome, Result};
-use kernel::NetNs;
+use kernel::{MacAddress, NetNs, neighbour};
 use serde_json::json;
 
 use crate::fixture::Host;
@@ -84,6 +84,23 @@ fn an_address_that_changed_hands_answers_the_first_packet() -> Outcome {
         drop(endpoint);
         runtime.del(&network, &pod.attachment())?;
     }
+    Ok(())
+}
+
+#[test]
+fn what_the_host_believed_of_an_address_is_corrected() -> Outcome {
+    let Some(host) = Host::new()? else { return Ok(()) };
+    let network = dual_stack(&host);
+    host.warm_up(&network)?;
+    let bridge = host.link("cbr0")?.unwrap().index;
+    let stranger = MacAddress([0x02, 9, 9, 9, 9, 9]);
+    let mut rtnl = host.node.rtnl()?;
+    let next = ["10.0.1.3", "fd00:0:0:1::3"].map(|text| text.parse().unwrap());
+    rtnl.request_all(&next.map(|address| neighbour::set(bridge, address, stranger)))?;
+    let pod = Pod::create("pod")?;
+    assert_eq!(addresses(&host.runtime()?.add(&network, &pod.attachment())?)?, next);
+    let _pod = Endpoint::serve(pod.netns())?;
+    answers(host.node.netns(), &next, "the host called the pod")?;
     Ok(())
 }
 
