@@ -10,7 +10,7 @@ use cni_conf::plugin::Call;
 use cni_conf::result::{CniResult, Interface};
 use ipam::Ipam;
 use kernel::link::{self, Link, Veth, VethPeer};
-use kernel::{Rtnl, neighbour, sysctl};
+use kernel::{Rtnl, sysctl};
 
 use crate::conf::Conf;
 use crate::container_end::Container;
@@ -109,10 +109,6 @@ impl<'a> Site<'a> {
         if self.conf.hairpin {
             marks.push(link::set_hairpin(made.index, true));
         }
-        // The host itself would not believe an announcement within a second after another.
-        marks.extend(
-            plan.neighbours().map(|ip| neighbour::set(bridge.index, ip, plan.container_mac)),
-        );
         self.host.request_all(&marks)?;
         Ok(made)
     }

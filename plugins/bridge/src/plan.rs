@@ -70,13 +70,6 @@ impl Plan {
         self.ips.iter().map(|ip| IpConfig { interface: Some(interface), ..ip.clone() }).collect()
     }
 
-    /// The container's addresses that the host reaches through its own address on the bridge.
-    pub(crate) fn neighbours(&self) -> impl Iterator<Item = IpAddr> {
-        let reaches =
-            |ip: &&IpConfig| self.gateways.iter().any(|own| own.contains(ip.address.ip()));
-        self.ips.iter().filter(reaches).map(|ip| ip.address.ip())
-    }
-
     /// The routes as the kernel gets them: one without a gateway of its own goes through the first
     /// of its family.
     pub(crate) fn kernel_routes(&self, link: u32) -> Vec<kernel::route::Route> {
