@@ -14,7 +14,7 @@ use crate::source::Source;
 
 /// Events come in bursts; what comes within this time after the first is handled with it.
 const BURST: Duration = Duration::from_millis(5);
-/// The net below: how often the kernel is read even if nothing was heard.
+/// The net below: how often everything is read even if nothing was heard.
 const SAFETY: Duration = Duration::from_secs(60);
 
 /// Keeps the routes until told to stop. They stay when it returns, and when it is killed.
@@ -46,8 +46,11 @@ pub async fn run(mut source: impl Source, settings: Settings) -> Result<(), Erro
             }
             () = sleep_until(due) => {}
         }
+        if safety <= Instant::now() {
+            reconciler.distrust();
+            safety = Instant::now() + SAFETY;
+        }
         reconciler.sync();
-        safety = Instant::now() + SAFETY;
     }
     info!("stopped; all routes stay");
     Ok(())

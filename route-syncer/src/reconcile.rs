@@ -47,8 +47,12 @@ pub struct Reconciler {
     /// Whether a source has told a complete list in this life. Before, nothing is evidence enough
     /// to remove a route.
     listed: bool,
+    /// Whether it is known from a list, of this life or the last, what belongs to the cluster.
+    informed: bool,
     source_error: Option<String>,
     desired: Desired,
+    /// What was seen to be masqueraded; none if that has to be looked at.
+    in_place: Option<Scope>,
     backoff: Backoff,
     /// Set while something else than single routes fails.
     retry: Option<Retry>,
@@ -74,12 +78,14 @@ impl Reconciler {
             None
         });
         Ok(Self {
+            informed: last_good.is_some(),
             roster: Roster::remembered(last_good.unwrap_or_default(), &own),
             settings,
             run_dir,
             listed: false,
             source_error: None,
             desired: Desired::default(),
+            in_place: None,
             backoff: Backoff::default(),
             retry: None,
             announced: false,
@@ -108,6 +114,7 @@ impl Reconciler {
         }
         self.source_error = None;
         self.listed = true;
+        self.informed = true;
         self.roster.take(list, &self.settings.node);
         if !self.roster.held.is_empty() {
             error!(
@@ -126,6 +133,11 @@ impl Reconciler {
     /// Something that may have been the cause of failures has changed.
     pub fn hurry(&mut self) {
         self.backoff.hurry(Instant::now());
+    }
+
+    /// Makes the next sync look at everything, also at what makes no events.
+    pub fn distrust(&mut self) {
+        self.in_place = None;
     }
 
     /// Whether a route of this protocol to this destination is any of our business.
@@ -171,10 +183,9 @@ impl Reconciler {
         Ok(well)
     }
 
-    /// Tells plugins, once there was something to sync with.
+    /// Tells plugins, once it is known what the routes should be.
     fn announce(&mut self) -> Result<(), Error> {
-        let knows_nodes = self.listed || !self.roster.listed.is_empty();
-        if knows_nodes && !self.announced {
+        if self.informed && !self.announced {
             readiness::announce(&self.run_dir.synced(), &self.settings.node)?;
             info!("the first sync is done, {} routes are wanted", self.desired.routes.len());
             self.announced = true;
@@ -197,13 +208,23 @@ impl Reconciler {
 
     /// Exempts the ranges from masquerading, before there are routes to them. Returns whether
     /// routes to new ranges may be made, and what went wrong.
-    fn exempt(&self, judged: &[Judged]) -> (bool, Option<String>) {
+    fn exempt(&mut self, judged: &[Judged]) -> (bool, Option<String>) {
+        if !self.informed {
+            // Nobody knows yet which Pods are ours: what the last daemon left is better.
+            return (true, None);
+        }
         let nodes: Vec<&Node> = self.roster.listed.iter().chain(&self.roster.held).collect();
-        match masquerade::sync(&Scope::new(&self.settings.cluster_cidrs, judged, &nodes)) {
+        let scope = Scope::new(&self.settings.cluster_cidrs, judged, &nodes);
+        if self.in_place.as_ref() == Some(&scope) {
+            return (true, None);
+        }
+        self.in_place = None;
+        match masquerade::sync(&scope) {
             Outcome::InPlace { written } => {
                 if written {
                     info!("wrote the masquerade rules");
                 }
+                self.in_place = Some(scope);
                 (true, None)
             }
             Outcome::Stale(problem) => {

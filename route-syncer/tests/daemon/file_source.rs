@@ -118,6 +118,21 @@ fn a_file_that_is_broken_at_the_start_changes_nothing_either() {
 }
 
 #[test]
+fn a_broken_file_without_any_memory_narrows_no_masquerading() {
+    let mut node = Node::new(&entries(&[1, 2]));
+    node.start().kill();
+    fs::remove_dir_all(node.run_dir()).unwrap();
+    node.list("[");
+    let mut monitor = node.monitor();
+    let daemon = node.spawn();
+    daemon.wait_for("the source is broken");
+    let lost = node.route("10.0.2.0/24").unwrap();
+    node.rtnl.request(&route::delete(&lost)).unwrap();
+    monitor.wait_for_new("10.0.2.0/24");
+    assert_eq!(monitor.writes(), ["-10.0.2.0/24", "+10.0.2.0/24"]);
+}
+
+#[test]
 fn a_large_shrink_is_held_and_an_empty_list_too() {
     let mut node = Node::new(&entries(&[1, 2, 3, 4, 5]));
     let daemon = node.start();
