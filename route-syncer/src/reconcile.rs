@@ -124,7 +124,7 @@ impl Reconciler {
             );
         }
         let text = nodes::render(&self.roster.baseline).map_err(Error::Render);
-        let written = text.and_then(|text| Ok(self.run_dir.write_last_good(&text)?));
+        let written = text.and_then(|text| Ok(self.run_dir.write_last_good(&(text + "\n"))?));
         if let Err(problem) = written {
             error!("the list of nodes cannot be remembered: {problem}");
         }
@@ -306,7 +306,7 @@ impl Reconciler {
         self.said_shadowed.clone_from(&left.shadowed);
         if self.said.as_ref() != Some(&report) {
             let text = serde_json::to_string_pretty(&report).map_err(Error::Render)?;
-            self.run_dir.write_status(&text)?;
+            self.run_dir.write_status(&(text + "\n"))?;
             log_news(self.said.as_ref(), &report);
             self.said = Some(report);
         }
