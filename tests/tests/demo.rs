@@ -71,7 +71,7 @@ impl Place {
     }
 
     fn worker(&self) -> Result<i32> {
-        let file = self.run_folder().join("cbr0-demo/processes/worker");
+        let file = self.run_folder().join("cbr0-demo/worker");
         let record = fs::read_to_string(&file).context(|| format!("read {}", file.display()))?;
         let pid = record.split(' ').next().and_then(|pid| pid.parse().ok());
         pid.ok_or_else(|| LabError::Wrong(format!("{} holds {record:?}", file.display())))
@@ -189,7 +189,7 @@ fn a_kept_demo_stays_until_down() -> Outcome {
     assert_eq!(place.processes()?.len(), 3, "the holder and two route syncers");
 
     let status = place.demo(&["status"])?;
-    assert!(status.stdout.contains("node2-route-syncer       process "), "{status:#?}");
+    assert!(status.stdout.contains("/route-syncer run --source file --node node2"), "{status:#?}");
     let links = place.demo(&["exec", "node1-pod1", "--", "cat", "/proc/net/dev"])?;
     assert!(links.stdout.contains("eth0:"), "{links:#?}");
     let nobody = place.demo(&["exec", "node9", "--", "true"])?;

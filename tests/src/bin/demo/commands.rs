@@ -7,6 +7,7 @@ use cbr0_tests::error::Context;
 use cbr0_tests::{LabError, Result};
 
 use crate::names;
+use crate::processes::Process;
 use crate::state::{self, State};
 
 /// Becomes a command inside a host or Pod.
@@ -36,11 +37,8 @@ pub(crate) fn status() -> Result<ExitCode> {
         println!("  {host:<14} {}", names::path(&host).display());
     }
     println!("\nProcesses:");
-    for (name, process) in state::processes()? {
-        let running = process.filter(|process| process.is_running());
-        let state =
-            running.map_or("ended".to_owned(), |process| format!("process {}", process.pid()));
-        println!("  {name:<24} {state}");
+    for process in state::worker()?.map(Process::followers).transpose()?.unwrap_or_default() {
+        println!("  {process}");
     }
     println!("\nFiles: {}", state::path("").display());
     Ok(ExitCode::SUCCESS)

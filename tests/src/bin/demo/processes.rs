@@ -1,10 +1,15 @@
-//! Processes that outlive the one that started them: recorded so that they can be ended later, and
-//! nobody else in their place.
+//! The demo's processes, which must be found again whoever was killed in between.
+//!
+//! The worker leads a process group, and all that it starts is in this group from birth. So the one
+//! process that is recorded is the worker. Nobody else is ever ended: a process is told from a later
+//! one with the same number by the time it was started, and a member of the group by the namespace
+//! it is in.
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,54 +19,93 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A process, told from a later one with the same number by the time it was started.
+use crate::names;
+
+/// A process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Process {
     pid: i32,
-    /// In clock ticks since boot: field 22 of `/proc/PID/stat`.
+    /// In clock ticks since boot.
     started: u64,
+    /// The number of the process that leads its group.
+    group: i32,
 }
+
+/// What is asked to end first, and what ends without being asked.
+const WAYS: [(Signal, Duration); 2] =
+    [(Signal::SIGTERM, Duration::from_secs(3)), (Signal::SIGKILL, Duration::from_secs(10))];
 
 impl Process {
     /// The process that has this number now, unless it has ended.
-    pub(crate) fn running(pid: i32) -> Option<Self> {
+    fn running(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let (state, started) = state_and_start(&stat)?;
-        (state != "Z").then_some(Process { pid, started })
+        let [state, group, started] = stat_fields(&stat)?;
+        let (group, started) = (group.parse().ok()?, started.parse().ok()?);
+        (state != "Z").then_some(Process { pid, started, group })
+    }
+
+    /// The calling process.
+    pub(crate) fn own() -> Result<Self> {
+        let own = i32::try_from(std::process::id()).ok().and_then(Self::running);
+        own.ok_or_else(|| LabError::Wrong("/proc does not show this process".to_owned()))
     }
 
     /// Writes it down.
     pub(crate) fn record(self, file: &Path) -> Result<()> {
-        let text = format!("{} {}\n", self.pid, self.started);
+        let text = format!("{} {} {}\n", self.pid, self.started, self.group);
         fs::write(file, text).context(|| format!("write {}", file.display()))
     }
 
-    /// Reads what [`Process::record`] wrote; `None` if the writer was killed over it.
+    /// Reads what [`Process::record`] wrote; `None` if it never did, or was killed over it.
     pub(crate) fn recorded(file: &Path) -> Result<Option<Self>> {
-        let text = fs::read_to_string(file).context(|| format!("read {}", file.display()))?;
-        let mut numbers = text.split_whitespace();
-        let (pid, started) = (numbers.next(), numbers.next());
-        Ok(pid
-            .and_then(|pid| pid.parse().ok())
-            .zip(started.and_then(|started| started.parse().ok()))
-            .map(|(pid, started)| Process { pid, started }))
+        let text = match fs::read_to_string(file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.context(|| format!("read {}", file.display()))?,
+        };
+        let numbers: Vec<_> = text.split_whitespace().collect();
+        let [pid, started, group] = numbers[..] else { return Ok(None) };
+        let read = || {
+            let (pid, group) = (pid.parse().ok()?, group.parse().ok()?);
+            Some(Process { pid, started: started.parse().ok()?, group })
+        };
+        Ok(read())
     }
 
     /// Whether it still runs.
-    pub(crate) fn is_running(self) -> bool {
+    fn is_running(self) -> bool {
         Self::running(self.pid) == Some(self)
     }
 
-    /// Its number.
-    pub(crate) fn pid(self) -> i32 {
-        self.pid
+    /// The living processes of the group that this process leads or led, but for itself: those that
+    /// are inside a namespace of the demo.
+    pub(crate) fn followers(self) -> Result<Vec<Self>> {
+        let namespaces: HashSet<_> =
+            names::all()?.iter().filter_map(|name| identity(&names::path(name))).collect();
+        let ours = |process: &Process| {
+            let netns = identity(&PathBuf::from(format!("/proc/{}/ns/net", process.pid)));
+            process.group == self.pid && netns.is_some_and(|netns| namespaces.contains(&netns))
+        };
+        let entries = fs::read_dir("/proc").context(|| "list /proc".to_owned())?;
+        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        Ok(pids.filter(|pid| *pid != self.pid).filter_map(Self::running).filter(ours).collect())
+    }
+
+    /// Ends it, and then all its followers.
+    pub(crate) fn end_all(self) -> Result<()> {
+        self.end()?;
+        // A follower may have started another while it was ended.
+        loop {
+            let followers = self.followers()?;
+            if followers.is_empty() {
+                return Ok(());
+            }
+            followers.into_iter().try_for_each(Self::end)?;
+        }
     }
 
     /// Asks it to end, and ends it if it does not.
-    pub(crate) fn end(self) -> Result<()> {
-        for (signal, patience) in
-            [(Signal::SIGTERM, Duration::from_secs(3)), (Signal::SIGKILL, Duration::from_secs(10))]
-        {
+    fn end(self) -> Result<()> {
+        for (signal, patience) in WAYS {
             if !self.is_running() {
                 return Ok(());
             }
@@ -73,10 +117,8 @@ impl Process {
                 return Ok(());
             }
         }
-        Err(LabError::Timeout {
-            what: format!("process {}", self.pid),
-            deadline: Duration::from_secs(13),
-        })
+        let [(_, asked), (_, told)] = WAYS;
+        Err(LabError::Timeout { what: format!("process {}", self.pid), deadline: asked + told })
     }
 
     /// The process may be another's child by now, so that its end has to be asked for.
@@ -92,71 +134,59 @@ impl Process {
     }
 }
 
-/// The fields behind the name, which is in parentheses and may hold anything.
-fn state_and_start(stat: &str) -> Option<(&str, u64)> {
+/// `4711 route-syncer run …`, for people.
+impl std::fmt::Display for Process {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let line = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        let words = line.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        write!(out, "{} {}", self.pid, words.collect::<Vec<_>>().join(" ").trim_end())
+    }
+}
+
+/// State, group and start time (`proc_pid_stat(5)`, fields 3, 5 and 22), behind the name, which is
+/// in parentheses and may hold anything.
+fn stat_fields(stat: &str) -> Option<[&str; 3]> {
     let (_, fields) = stat.rsplit_once(") ")?;
     let fields: Vec<_> = fields.split(' ').collect();
-    Some((*fields.first()?, fields.get(19)?.parse().ok()?))
+    Some([fields.first()?, fields.get(2)?, fields.get(19)?])
 }
 
-/// Starts a program and records it *before* it runs: killed in between, we leave nothing behind
-/// that nobody knows of. A shell waits for a line, becomes the program when it comes (with the same
-/// process number and start time), and ends when we are gone. Returns the file of its output.
-pub(crate) fn start_recorded(command: &Command, file: &Path) -> Result<PathBuf> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "read -r go && exec \"$@\" </dev/null", "sh"]);
-    shell.arg(command.get_program()).args(command.get_args());
-    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let log = file.with_extension("log");
-    let output = File::create(&log).context(|| format!("make {}", log.display()))?;
-    let errors = output.try_clone().context(|| format!("open {}", log.display()))?;
-    shell.stdin(Stdio::piped()).stdout(output).stderr(errors);
-    let mut child = shell.spawn().context(|| format!("start {name}"))?;
-    if let Err(error) = release(&mut child, file) {
-        // Its input is closed, so it ends by itself.
-        child.wait().context(|| format!("wait for {name}"))?;
-        return Err(error);
-    }
-    Ok(log)
-}
-
-fn release(child: &mut Child, file: &Path) -> Result<()> {
-    let gone = || io::Error::other("it has ended already");
-    // Taken, so that the pipe closes on every way out.
-    let mut line =
-        child.stdin.take().ok_or_else(gone).context(|| "write to a new process".to_owned())?;
-    let process = i32::try_from(child.id()).ok().and_then(Process::running);
-    process.ok_or_else(gone).context(|| "record a new process".to_owned())?.record(file)?;
-    line.write_all(b"go\n").context(|| "write to a new process".to_owned())
+fn identity(namespace: &Path) -> Option<(u64, u64)> {
+    fs::metadata(namespace).ok().map(|file| (file.dev(), file.ino()))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
     fn a_name_with_parentheses_does_not_confuse() {
         let fields: Vec<String> = (4..=30).map(|number| number.to_string()).collect();
         let stat = format!("17 (a) (b) S {}", fields.join(" "));
-        assert_eq!(state_and_start(&stat), Some(("S", 22)));
+        assert_eq!(stat_fields(&stat), Some(["S", "5", "22"]));
     }
 
     #[test]
     fn a_recorded_process_is_ended_and_no_other() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("tail");
-        let mut command = Command::new("tail");
-        command.args(["-f", "/dev/null"]);
-        start_recorded(&command, &file).unwrap();
-        let process = Process::recorded(&file).unwrap().unwrap();
-        assert!(process.is_running());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut child = Command::new("tail").args(["-f", "/dev/null"]).spawn().unwrap();
+        Process::running(child.id() as i32).unwrap().record(file.path()).unwrap();
+        let process = Process::recorded(file.path()).unwrap().unwrap();
         // The same number, another start: somebody else's.
         let other = Process { started: process.started + 1, ..process };
         other.end().unwrap();
         assert!(process.is_running());
         process.end().unwrap();
-        assert!(!process.is_running());
+        assert!(!child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn what_is_in_the_group_but_not_in_a_namespace_of_the_demo_is_not_followed() {
+        let own = Process::own().unwrap();
+        let leader = Process { pid: own.group, ..own };
+        assert!(!leader.followers().unwrap().contains(&own));
     }
 }

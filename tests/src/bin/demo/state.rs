@@ -12,10 +12,8 @@ use crate::names;
 use crate::processes::Process;
 
 const FOLDER: &str = "/run/cbr0-demo";
-/// Folder of recorded processes, a file each.
-const PROCESSES: &str = "processes";
-/// The process that makes the demo.
-pub(crate) const WORKER: &str = "worker";
+/// The record of the process that makes the demo, and leads all others.
+const WORKER: &str = "worker";
 /// Is there when the demo was told to stay.
 const KEPT: &str = "kept";
 /// Is there when `/run/netns` was made by the demo.
@@ -33,11 +31,6 @@ pub(crate) fn path(name: &str) -> PathBuf {
     Path::new(FOLDER).join(name)
 }
 
-/// The file that records a process of the demo.
-pub(crate) fn process_file(name: &str) -> PathBuf {
-    path(PROCESSES).join(name)
-}
-
 /// Whether there is anything of a demo here.
 pub(crate) fn exists() -> bool {
     Path::new(FOLDER).exists()
@@ -48,25 +41,14 @@ pub(crate) fn is_kept() -> bool {
     path(KEPT).exists()
 }
 
-/// The recorded processes by name.
-pub(crate) fn processes() -> Result<Vec<(String, Option<Process>)>> {
-    let folder = path(PROCESSES);
-    let what = || format!("list {}", folder.display());
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries.collect::<io::Result<Vec<_>>>().context(what)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error).context(what),
-    };
-    let files =
-        entries.into_iter().map(|entry| entry.path()).filter(|file| file.extension().is_none());
-    let mut found: Vec<_> = files
-        .map(|file| {
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Ok((name, Process::recorded(&file)?))
-        })
-        .collect::<Result<_>>()?;
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(found)
+/// Writes down that the calling process makes the demo, before it makes anything.
+pub(crate) fn record_worker() -> Result<()> {
+    Process::own()?.record(&path(WORKER))
+}
+
+/// The process that makes the demo, or made it.
+pub(crate) fn worker() -> Result<Option<Process>> {
+    Process::recorded(&path(WORKER))
 }
 
 impl State {
@@ -113,8 +95,6 @@ impl State {
 
     /// Makes what a new demo needs to be found again.
     pub(crate) fn prepare(&self) -> Result<()> {
-        let processes = path(PROCESSES);
-        fs::create_dir_all(&processes).context(|| format!("make {}", processes.display()))?;
         if !Path::new(names::FOLDER).exists() {
             // The note first: a folder too many is never removed, one forgotten would stay.
             write(MADE_NETNS, "")?;
@@ -131,12 +111,7 @@ impl State {
     /// Removes everything of a demo, whatever state it is in: its processes, its namespaces with
     /// all the links in them, its files.
     pub(crate) fn remove_everything(self) -> Result<()> {
-        // The worker before all others, since it starts them.
-        let (worker, others): (Vec<_>, Vec<_>) =
-            processes()?.into_iter().partition(|(name, _)| name == WORKER);
-        for (_, process) in worker.into_iter().chain(others) {
-            process.map_or(Ok(()), Process::end)?;
-        }
+        worker()?.map_or(Ok(()), Process::end_all)?;
         names::remove_all()?;
         if path(MADE_NETNS).exists() {
             // Not if somebody else has put something there since.

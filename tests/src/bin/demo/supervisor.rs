@@ -8,7 +8,6 @@ use cbr0_tests::require;
 use cbr0_tests::{LabError, Result};
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::processes::Process;
 use crate::state::{self, State};
 use crate::{Lab, say};
 
@@ -81,7 +80,7 @@ fn block_signals() -> Result<SigSet> {
 
 fn work(lab: Lab, signals: &SigSet) -> Result<End> {
     let mut worker = start_worker(lab)?;
-    let ended = record(&worker).and_then(|()| wait(&mut worker, signals));
+    let ended = wait(&mut worker, signals);
     // On every way out: with the worker alive, nothing could be removed for good.
     let _ = worker.kill();
     let status = worker.wait().context(|| "wait for the demo's worker".to_owned())?;
@@ -95,13 +94,9 @@ fn start_worker(lab: Lab) -> Result<Child> {
     if lab.keep {
         command.arg("--keep");
     }
-    // Its own process group: Ctrl-C comes to the supervisor alone, which then ends the worker.
+    // Its own process group, by which all that it starts can be found. And so Ctrl-C comes to the
+    // supervisor alone, which then ends the worker.
     command.process_group(0).spawn().context(|| "start the demo's worker".to_owned())
-}
-
-fn record(worker: &Child) -> Result<()> {
-    let process = i32::try_from(worker.id()).ok().and_then(Process::running);
-    process.map_or(Ok(()), |process| process.record(&state::process_file(state::WORKER)))
 }
 
 /// The signal that interrupted the demo, or nothing once the worker has ended.

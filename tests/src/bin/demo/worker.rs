@@ -9,7 +9,7 @@ use cbr0_tests::node::Node;
 use cbr0_tests::pod::{self, Pod};
 use cbr0_tests::probe::Endpoint;
 use cbr0_tests::runtime::{Attachment, Network, Runtime};
-use cbr0_tests::syncer::{self, FirstSync};
+use cbr0_tests::syncer::Started;
 use cbr0_tests::topology::{self, DualStack, Topology, node_addresses, pod_ranges};
 use cbr0_tests::{LabError, Result, bins, cluster};
 use kernel::route::TABLE_MAIN;
@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::matrix::{Kind, Matrix, Party};
 use crate::state;
-use crate::{Lab, names, processes};
+use crate::{Lab, names};
 
 /// A Pod that was added, with what the demo tells about it.
 struct AddedPod {
@@ -33,6 +33,7 @@ struct AddedPod {
 /// Builds the network, shows it, and proves it.
 pub(crate) fn run(supervisor: i32, lab: Lab) -> Result<ExitCode> {
     end_with(supervisor)?;
+    state::record_worker()?;
     let topology = Topology::build(lab.nodes, |host| {
         Node::with(host, names::create(host)?, &state::path(host))
     })?;
@@ -77,15 +78,8 @@ fn end_with(supervisor: i32) -> Result<()> {
 fn start_syncers(nodes: &[Node]) -> Result<()> {
     let nodes_file = state::path("nodes.json");
     cluster::write_nodes(&nodes_file, nodes)?;
-    let mut started = Vec::new();
-    for node in nodes {
-        let first_sync = FirstSync::watch(node)?;
-        let record = state::process_file(&format!("{}-route-syncer", node.name));
-        let command = syncer::command(node, &nodes_file)?;
-        let log = node.netns().run(|| processes::start_recorded(&command, &record))??;
-        started.push((first_sync, log));
-    }
-    started.iter().try_for_each(|(first_sync, log)| first_sync.wait(log))
+    let started = nodes.iter().map(|node| Started::new(node, &nodes_file));
+    started.collect::<Result<Vec<_>>>()?.iter().try_for_each(Started::wait)
 }
 
 fn add_pods(topology: &Topology, pods_a_node: u8) -> Result<Vec<AddedPod>> {
