@@ -49,8 +49,9 @@ impl Scene {
         self.runtime()?.call(&self.network()?, 0, "ADD", Some(&self.pod.attachment()))
     }
 
+    /// By the triple alone: a way through the container could hide what is not found by it.
     fn del(&self) -> Result<()> {
-        self.runtime()?.del(&self.network()?, &self.pod.attachment())
+        self.runtime()?.del(&self.network()?, &self.pod.attachment().without_netns())
     }
 
     /// Nothing is left on the host but what is shared, and nothing in the Pod.
