@@ -16,6 +16,7 @@ mod names;
 mod processes;
 mod state;
 mod supervisor;
+mod table;
 mod worker;
 
 use std::io::Write as _;

@@ -1,16 +1,13 @@
 //! Who reaches whom, and as whom.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::net::IpAddr;
 
-use cbr0_tests::Result;
 use cbr0_tests::probe::{self, Source};
 use cbr0_tests::topology::DualStack;
 use kernel::NetNs;
 
-/// What somebody is; the order is that of the columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A Pod.
     Pod,
@@ -36,24 +33,24 @@ pub(crate) struct Party<'a> {
 
 /// What came of all the calls.
 pub(crate) struct Matrix {
-    rows: Vec<Row>,
+    pub(crate) rows: Vec<Row>,
 }
 
 /// All calls of one party in one family.
-struct Row {
-    caller: String,
-    own: IpAddr,
-    columns: BTreeMap<Kind, Column>,
+pub(crate) struct Row {
+    pub(crate) caller: String,
+    pub(crate) own: IpAddr,
+    pub(crate) calls: Vec<Call>,
 }
 
-/// Its calls to one kind of parties.
-#[derive(Default)]
-struct Column {
-    calls: usize,
-    /// How many came from which address, by what the other ends saw.
-    seen: BTreeMap<IpAddr, usize>,
-    /// A line for each call that was not as promised.
-    broken: Vec<String>,
+/// One call.
+pub(crate) struct Call {
+    pub(crate) called: String,
+    pub(crate) kind: Kind,
+    /// The source address that the other end saw; none if there was no connection.
+    pub(crate) seen: Option<IpAddr>,
+    /// What was not as promised.
+    pub(crate) broken: Option<String>,
 }
 
 impl Matrix {
@@ -67,45 +64,28 @@ impl Matrix {
 
     /// How many calls there were, and how many were as promised.
     pub(crate) fn count(&self) -> (usize, usize) {
-        let columns = || self.rows.iter().flat_map(|row| row.columns.values());
-        let calls = columns().map(|column| column.calls).sum();
-        let broken: usize = columns().map(|column| column.broken.len()).sum();
-        (calls, calls - broken)
+        let calls = || self.rows.iter().flat_map(|row| &row.calls);
+        (calls().count(), calls().filter(|call| call.broken.is_none()).count())
     }
 }
 
 fn row(caller: &Party<'_>, parties: &[Party<'_>], family: usize) -> Row {
-    let mut columns = BTreeMap::<Kind, Column>::new();
-    for called in parties.iter().filter(|called| calls(caller, called)) {
-        let source = probe::call(caller.netns, called.addresses[family]);
-        columns.entry(called.kind).or_default().add(caller, called, family, source);
-    }
-    Row { caller: caller.name.clone(), own: caller.addresses[family], columns }
+    let called = parties.iter().filter(|called| calls(caller, called));
+    let calls = called.map(|called| call(caller, called, family)).collect();
+    Row { caller: caller.name.clone(), own: caller.addresses[family], calls }
+}
+
+fn call(caller: &Party<'_>, called: &Party<'_>, family: usize) -> Call {
+    let (seen, broken) = match probe::call(caller.netns, called.addresses[family]) {
+        Ok(source) => (Some(source.seen), broken_promise(caller, called, family, source)),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    Call { called: called.name.clone(), kind: called.kind, seen, broken }
 }
 
 /// Nobody calls itself. Calls among nodes, and of nodes to the outside, are not ours to prove.
 fn calls(caller: &Party<'_>, called: &Party<'_>) -> bool {
     caller.name != called.name && (caller.kind == Kind::Pod || called.kind == Kind::Pod)
-}
-
-impl Column {
-    fn add(
-        &mut self,
-        caller: &Party<'_>,
-        called: &Party<'_>,
-        family: usize,
-        source: Result<Source>,
-    ) {
-        self.calls += 1;
-        let broken = match source {
-            Ok(source) => {
-                *self.seen.entry(source.seen).or_default() += 1;
-                broken_promise(caller, called, family, source)
-            }
-            Err(error) => Some(error.to_string()),
-        };
-        self.broken.extend(broken.map(|why| format!("{} -> {}: {why}", caller.name, called.name)));
-    }
 }
 
 /// Inside the cluster nobody translates addresses: the other end sees what the caller's own socket
@@ -123,50 +103,6 @@ fn broken_promise(
     };
     let promised = if called.kind == Kind::Outside { caller.node[family] } else { own };
     (source.seen != promised).then(|| format!("it saw {}, not {promised}", source.seen))
-}
-
-impl fmt::Display for Matrix {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for ipv4 in [true, false] {
-            let rows = self.rows.iter().filter(|row| row.own.is_ipv4() == ipv4);
-            let heading = ["caller", "its address", "Pods saw", "nodes saw", "outside saw"];
-            let heading = heading.map(str::to_owned);
-            let lines: Vec<_> = [heading].into_iter().chain(rows.map(Row::cells)).collect();
-            write_table(out, &lines)?;
-            writeln!(out)?;
-        }
-        let columns = self.rows.iter().flat_map(|row| row.columns.values());
-        columns
-            .flat_map(|column| &column.broken)
-            .try_for_each(|line| writeln!(out, "BROKEN {line}"))
-    }
-}
-
-impl Row {
-    fn cells(&self) -> [String; 5] {
-        let column = |kind| self.columns.get(&kind).map(Column::summary).unwrap_or_default();
-        let [pods, nodes, outside] = [Kind::Pod, Kind::Node, Kind::Outside].map(column);
-        [self.caller.clone(), self.own.to_string(), pods, nodes, outside]
-    }
-}
-
-impl Column {
-    fn summary(&self) -> String {
-        let seen = self.seen.iter().map(|(address, times)| format!("{times}x {address}"));
-        let broken = (!self.broken.is_empty()).then(|| format!("{} BROKEN", self.broken.len()));
-        seen.chain(broken).collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// As wide as the widest cell of each column asks for.
-fn write_table<const N: usize>(out: &mut fmt::Formatter<'_>, lines: &[[String; N]]) -> fmt::Result {
-    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    for line in lines {
-        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
