@@ -11,12 +11,11 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-pub use conf::{Attachment, Network};
-use conf::{Extra, conflist_error};
-
 use crate::error::{LabError, Result};
 use crate::node::Node;
 use crate::plugin::{Answer, Call, PluginError};
+pub use conf::{Attachment, Network};
+use conf::{Extra, conflist_error};
 
 /// A plugin that failed, and what it said.
 #[derive(Debug, thiserror::Error)]

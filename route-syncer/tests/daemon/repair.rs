@@ -1,12 +1,13 @@
 //! Somebody or something changes the kernel's state.
 
-use crate::lab::{Node, PROTOCOL, cidr, entries, ip};
 use kernel::MacAddress;
 use kernel::link::Bridge;
 use kernel::netlink::Message;
 use kernel::nft::{Family, Nft, Table};
 use kernel::route::{self, Route};
 use nix::libc;
+
+use crate::lab::{Node, PROTOCOL, cidr, entries, ip};
 
 const STATIC: u8 = 4;
 const TWO: [&str; 2] = ["10.0.2.0/24 via 10.100.0.2", "fd00:2::/64 via fd00:100::2"];

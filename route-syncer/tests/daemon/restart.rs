@@ -1,7 +1,8 @@
 //! The daemon stops, is killed, and starts again: the routes stand.
 
-use crate::lab::{Node, entries};
 use kernel::sysctl;
+
+use crate::lab::{Node, entries};
 
 const ALL: [&str; 4] = [
     "10.0.2.0/24 via 10.100.0.2",
