@@ -4,20 +4,18 @@ use std::net::IpAddr;
 
 use nix::libc;
 
-use super::expression::{put_value, put_verdict};
+use super::expression::{
+    NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_LIST_ELEM, NFTA_VERDICT_CHAIN, NFTA_VERDICT_CODE,
+    put_value, put_verdict,
+};
 use super::{Verdict, comment, read_comment};
 use crate::address::{from_octets, octets};
 use crate::netlink::{Attribute, Message};
 
-const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_SET_ELEM_DATA: u16 = 2;
 const NFTA_SET_ELEM_FLAGS: u16 = 3;
 const NFTA_SET_ELEM_USERDATA: u16 = 6;
-const NFTA_DATA_VALUE: u16 = 1;
-const NFTA_DATA_VERDICT: u16 = 2;
-const NFTA_VERDICT_CODE: u16 = 1;
-const NFTA_VERDICT_CHAIN: u16 = 2;
 const INTERVAL_END: u32 = libc::NFT_SET_ELEM_INTERVAL_END as u32;
 /// `NFTNL_UDATA_SET_ELEM_COMMENT`.
 const COMMENT: u8 = 0;
