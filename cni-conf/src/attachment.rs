@@ -11,6 +11,9 @@ use crate::names::{NameError, check_container_id, check_ifname, check_network_na
 /// How many names a host veth may have; see [`Attachment::host_veth_name`].
 pub const SALTS: u8 = 4;
 
+/// The digits of RFC 4648, in lower case.
+const BASE32: [u8; 32] = *b"abcdefghijklmnopqrstuvwxyz234567";
+
 /// The longest interface alias the kernel keeps (IFALIASZ - 1), in bytes.
 const ALIAS_MAX: usize = 255;
 
@@ -94,6 +97,13 @@ pub fn network_part(network: &str) -> String {
     format!("veth{}", base32(&Sha256::digest(network), 4))
 }
 
+/// Whether a link's name has the form of [`Attachment::host_veth_name`] for this network. The
+/// reference's names, `veth` and eight digits, are shorter.
+pub fn may_be_host_veth_of(name: &str, network: &str) -> bool {
+    let rest = name.strip_prefix(&network_part(network));
+    rest.is_some_and(|rest| rest.len() == 7 && rest.bytes().all(|byte| BASE32.contains(&byte)))
+}
+
 /// What the [`Attachment::owner_key`]s of a network begin with: 80 bits of its hash.
 pub fn network_key(network: &str) -> String {
     base32(&Sha256::digest(network), 16)
@@ -109,14 +119,13 @@ pub fn alias_names_network(alias: &str, network: &str) -> bool {
 
 /// The first `length` characters of `bytes` in base 32 (RFC 4648, lower case, no padding).
 fn base32(bytes: &[u8], length: usize) -> String {
-    const ALPHABET: [u8; 32] = *b"abcdefghijklmnopqrstuvwxyz234567";
     let bit =
         |index: usize| bytes.get(index / 8).is_some_and(|byte| byte >> (7 - index % 8) & 1 == 1);
     (0..length)
         .map(|position| {
             let five_bits =
                 (0..5).fold(0, |value, i| value << 1 | usize::from(bit(position * 5 + i)));
-            char::from(ALPHABET[five_bits])
+            char::from(BASE32[five_bits])
         })
         .collect()
 }
@@ -158,6 +167,7 @@ mod tests {
             assert_eq!(name.len(), 15);
             assert_eq!(check_ifname(&name), Ok(()));
             assert!(name.starts_with(&network_part("cbr0")));
+            assert!(may_be_host_veth_of(&name, "cbr0") && !may_be_host_veth_of(&name, "other"));
         }
         assert_eq!(network_part("cbr0").len(), 8);
     }

@@ -97,6 +97,8 @@ pub fn check_ifname(name: &str) -> Result<(), NameError> {
         "is . or .., which the kernel refuses: choose another"
     } else if name.contains(['/', ':', '\0']) {
         "contains '/', ':' or NUL, which the kernel refuses: leave them out"
+    } else if name.contains('%') {
+        "contains '%', which the kernel takes for a pattern: leave it out"
     } else if name.contains(char::is_whitespace) {
         "contains white space, which the kernel refuses: leave it out"
     } else {

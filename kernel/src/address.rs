@@ -93,7 +93,8 @@ fn parse(reply: &Reply) -> Option<Address> {
     Some(Address {
         link: reply.u32_at(4),
         address: IpNetwork::new(ip, reply.u8_at(1)).ok()?,
-        tentative: flags & libc::IFA_F_TENTATIVE != 0,
+        // One that was found to be somebody else's stays tentative for ever.
+        tentative: flags & (libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED) == libc::IFA_F_TENTATIVE,
         link_local: matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()),
     })
 }

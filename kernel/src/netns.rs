@@ -60,7 +60,11 @@ impl NetnsError {
     /// remove a container from there is then done already.
     pub fn is_no_container(&self) -> bool {
         match self {
-            NetnsError::Open { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            // ESRCH: the process of a path such as /proc/PID/ns/net has just ended.
+            NetnsError::Open { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+                    || source.raw_os_error() == Some(Errno::ESRCH as i32)
+            }
             NetnsError::NotOne { .. } | NetnsError::Own { .. } => true,
             NetnsError::Enter { .. } => false,
         }

@@ -20,7 +20,7 @@ pub const TABLE_MAIN: u32 = libc::RT_TABLE_MAIN as u32;
 /// The protocol of routes that an administrator or a start-up script made (`RTPROT_BOOT`).
 pub const PROTOCOL_BOOT: u8 = libc::RTPROT_BOOT;
 
-/// A unicast route with at most one next hop.
+/// A unicast route with at most one next hop. One with several is listed once for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The destination.
@@ -81,6 +81,12 @@ pub fn add(route: &Route) -> Message {
     request("add", libc::RTM_NEWROUTE, (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16, route)
 }
 
+/// Adds a route behind those to the same destination with the same metric; `EEXIST` only if one is
+/// the same in everything. To IPv6 they are one route with several next hops.
+pub fn append(route: &Route) -> Message {
+    request("add", libc::RTM_NEWROUTE, (libc::NLM_F_CREATE | libc::NLM_F_APPEND) as u16, route)
+}
+
 /// Puts a route in the place of the one to the same destination with the same metric, in one step.
 /// The kernel does not look at whose that is: the caller must know that it is its own.
 pub fn replace(route: &Route) -> Message {
@@ -107,7 +113,13 @@ impl Rtnl {
             let message =
                 if table == 0 { message } else { message.put_u32(libc::RTA_TABLE, table) };
             match self.socket.dump(&message) {
-                Ok(replies) => routes.extend(replies.iter().filter_map(parse)),
+                // Without IPv6 the kernel answers the question for it with all it has.
+                Ok(replies) => routes.extend(
+                    replies
+                        .iter()
+                        .filter(|reply| i32::from(reply.u8_at(0)) == family)
+                        .flat_map(parse),
+                ),
                 // A table that was never used, or a kernel without IPv6, has no routes.
                 Err(error) if error.is_absent() || error.is(Errno::EAFNOSUPPORT) => {}
                 Err(error) => return Err(error),
@@ -118,13 +130,13 @@ impl Rtnl {
 }
 
 impl Rtnl {
-    /// Whether packets to this address are for this namespace. An IPv4 address is local as soon as
+    /// Whether packets to this address of a link are for this namespace. An IPv4 address is local as soon as
     /// it is added; for an IPv6 address, also one without duplicate address detection, the kernel
     /// sees to it some time later.
     ///
     /// # Errors
     /// The kernel refuses for another reason than that it knows no way to the address.
-    pub fn is_local(&mut self, address: IpAddr) -> Result<bool> {
+    pub fn is_local(&mut self, link: u32, address: IpAddr) -> Result<bool> {
         let all = if address.is_ipv4() { 32 } else { 128 };
         let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
         let mut header = [0; HEADER];
@@ -132,7 +144,8 @@ impl Rtnl {
         header[1] = all;
         let message =
             Message::new(format!("look up the route to {address}"), libc::RTM_GETROUTE, 0, &header);
-        let message = message.put(libc::RTA_DST, &octets(address));
+        // A link in a VRF has its local routes in the VRF's table.
+        let message = message.put(libc::RTA_DST, &octets(address)).put_u32(libc::RTA_OIF, link);
         match self.socket.get(&[message])?.pop().transpose() {
             Ok(reply) => Ok(reply.is_some_and(|reply| reply.u8_at(7) == libc::RTN_LOCAL)),
             Err(error) if error.is(Errno::ENETUNREACH) || error.is(Errno::EHOSTUNREACH) => {
@@ -188,7 +201,33 @@ fn request(verb: &str, kind: u16, flags: u16, route: &Route) -> Message {
     })
 }
 
-fn parse(reply: &Reply) -> Option<Route> {
+/// The routes of a message: one for each next hop.
+fn parse(reply: &Reply) -> Vec<Route> {
+    let Some(route) = parse_one(reply) else { return Vec::new() };
+    match reply.attributes(HEADER).get(libc::RTA_MULTIPATH) {
+        Some(hops) => next_hops(hops.value, route),
+        None => vec![route],
+    }
+}
+
+/// Reads a list of `struct rtnexthop`, each with attributes behind it.
+fn next_hops(mut list: &[u8], route: Route) -> Vec<Route> {
+    const HOP: usize = 8;
+    let mut routes = Vec::new();
+    while let Some(length) =
+        list.first_chunk().map(|length| usize::from(u16::from_ne_bytes(*length)))
+    {
+        let Some(hop) = list.get(..length).filter(|hop| hop.len() >= HOP) else { break };
+        let link = u32::from_ne_bytes([hop[4], hop[5], hop[6], hop[7]]);
+        let gateway = Attributes::new(&hop[HOP..]).get(libc::RTA_GATEWAY);
+        let gateway = gateway.and_then(|gateway| from_octets(gateway.value));
+        routes.push(Route { gateway, link: Some(link), ..route });
+        list = list.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    routes
+}
+
+fn parse_one(reply: &Reply) -> Option<Route> {
     let cloned = reply.u32_at(8) & libc::RTM_F_CLONED != 0;
     if cloned {
         return None;
@@ -280,6 +319,25 @@ mod tests {
     }
 
     #[test]
+    fn a_route_with_several_next_hops_is_listed_once_for_each() {
+        let (_ns, mut rtnl, link) = namespace_with_address();
+        for (destination, gateways) in
+            [("10.2.0.0/16", ["10.1.0.7", "10.1.0.8"]), ("fd01::/48", ["fd00::7", "fd00::8"])]
+        {
+            let gateways = gateways.map(|gateway| gateway.parse().unwrap());
+            let route = Route::new(destination.parse().unwrap()).dev(link);
+            for gateway in gateways {
+                rtnl.request(&append(&route.via(gateway))).unwrap();
+            }
+            let all = rtnl.routes(TABLE_MAIN).unwrap();
+            let hops = all.iter().filter(|other| other.destination == route.destination);
+            let mut hops: Vec<_> = hops.map(|hop| (hop.gateway, hop.link)).collect();
+            hops.sort();
+            assert_eq!(hops, gateways.map(|gateway| (Some(gateway), Some(link))));
+        }
+    }
+
+    #[test]
     fn a_refusal_carries_the_kernels_words() {
         let (_ns, mut rtnl, link) = namespace_with_address();
         let route =
@@ -293,14 +351,15 @@ mod tests {
     fn an_address_is_local_where_it_is_and_once_it_is() {
         let (ns, mut rtnl, link) = namespace_with_address();
         let ip = |text: &str| text.parse().unwrap();
-        assert!(rtnl.is_local(ip("10.1.0.1")).unwrap());
-        assert!(!rtnl.is_local(ip("10.1.0.2")).unwrap());
-        assert!(!rtnl.is_local(ip("192.0.2.1")).unwrap());
+        assert!(rtnl.is_local(link, ip("10.1.0.1")).unwrap());
+        assert!(!rtnl.is_local(link, ip("10.1.0.2")).unwrap());
+        assert!(!rtnl.is_local(link, ip("192.0.2.1")).unwrap());
         let late = ip("fd00::9");
-        assert!(!rtnl.is_local(late).unwrap());
+        assert!(!rtnl.is_local(link, late).unwrap());
         let mut events = Events::open_in(&ns, Topic::Ipv6Routes).unwrap();
         rtnl.request(&address::add(link, "fd00::9/64".parse().unwrap(), false)).unwrap();
-        let local = events.wait(Duration::from_secs(5), || Ok(rtnl.is_local(late)?.then_some(())));
+        let local =
+            events.wait(Duration::from_secs(5), || Ok(rtnl.is_local(link, late)?.then_some(())));
         assert!(local.unwrap().is_some());
     }
 

@@ -19,6 +19,11 @@ impl SysctlError {
     pub fn is_absent(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }
+
+    /// Whether `/proc/sys` is mounted read-only.
+    pub fn is_read_only(&self) -> bool {
+        self.source.kind() == io::ErrorKind::ReadOnlyFilesystem
+    }
 }
 
 /// The value of a setting, such as `net/ipv4/ip_forward`, without its line end.

@@ -23,7 +23,7 @@ pub enum Error {
         text: String,
     },
     /// A netlink socket could not be opened, written or read.
-    #[error("{what}: {source}; this needs CAP_NET_ADMIN in the namespace's user namespace")]
+    #[error("{what}: {source}{}", remedy(source))]
     Socket {
         /// What was tried.
         what: String,
@@ -73,6 +73,17 @@ impl Error {
         self.errno() == Some(errno)
     }
 
+    /// Whether the kernel does not have the part that was asked: no such protocol, or nobody behind
+    /// it (to which nfnetlink answers `EINVAL`).
+    pub fn is_unsupported(&self) -> bool {
+        match self {
+            Error::Socket { source, .. } => {
+                source.raw_os_error() == Some(Errno::EPROTONOSUPPORT as i32)
+            }
+            _ => matches!(self.errno(), Some(Errno::EOPNOTSUPP | Errno::EINVAL)),
+        }
+    }
+
     /// Whether the thing asked about does not exist (`ENODEV`, `ENOENT`, `ESRCH`, `EADDRNOTAVAIL`).
     pub fn is_absent(&self) -> bool {
         matches!(
@@ -84,4 +95,13 @@ impl Error {
 
 fn explained(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(" ({text})") }
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "; this needs CAP_NET_ADMIN in the user namespace that owns the network namespace"
+        }
+        _ => "",
+    }
 }

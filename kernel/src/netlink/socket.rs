@@ -143,38 +143,37 @@ impl Socket {
         end: &Message,
     ) -> Result<()> {
         let first = self.sequence.wrapping_add(1);
+        let last = first.wrapping_add(messages.len() as u32);
         let mut bytes = Vec::new();
         begin.finish(first, 0, &mut bytes);
         for (sequence, message) in (first.wrapping_add(1)..).zip(messages) {
-            message.finish(sequence, NLM_F_ACK, &mut bytes);
+            // A refusal comes unasked, so one acknowledgement is enough, and fits any queue.
+            message.finish(sequence, if sequence == last { NLM_F_ACK } else { 0 }, &mut bytes);
         }
-        self.sequence = first.wrapping_add(messages.len() as u32 + 1);
+        self.sequence = last.wrapping_add(1);
         end.finish(self.sequence, 0, &mut bytes);
         self.send(begin.what(), &bytes)?;
 
-        let mut acknowledged = 0;
+        let mut acknowledged = false;
         let mut refusal = None;
-        while acknowledged < messages.len() && self.receive(begin.what())? {
+        // To the end of the queue: what is left there would be taken for the next answers.
+        while self.receive(begin.what())? {
             for incoming in incoming(&self.buffer) {
-                let place = incoming.sequence.wrapping_sub(first) as usize;
-                let message = match place {
+                let message = match incoming.sequence.wrapping_sub(first) as usize {
                     0 => begin,
-                    place => messages.get(place - 1).unwrap_or(end),
+                    place if place <= messages.len() => &messages[place - 1],
+                    _ => continue,
                 };
-                acknowledged += 1;
-                if let Err(error) = incoming.acknowledgement(message.what()) {
-                    refusal.get_or_insert(error);
-                    // A refused begin stands for the whole transaction: nothing else is answered.
-                    acknowledged = if place == 0 { messages.len() } else { acknowledged };
+                match incoming.acknowledgement(message.what()) {
+                    Ok(()) => acknowledged |= incoming.sequence == last,
+                    Err(error) => _ = refusal.get_or_insert(error),
                 }
             }
         }
         match refusal {
             Some(error) => Err(error),
-            None if acknowledged < messages.len() => {
-                Err(Error::NoAnswer { what: begin.what().into() })
-            }
-            None => Ok(()),
+            None if acknowledged => Ok(()),
+            None => Err(Error::NoAnswer { what: begin.what().into() }),
         }
     }
 

@@ -11,7 +11,7 @@ use super::set::{
 };
 use super::table::NFTA_TABLE_NAME;
 use super::{Element, Family, HEADER, Nft, RuleInfo, Set, SetInfo, Table, read_comment, request};
-use crate::netlink::{Attributes, Message, Reply, Result};
+use crate::netlink::{Attributes, Error, Message, Reply, Result};
 
 impl Nft {
     /// The tables of the families that this crate knows.
@@ -74,7 +74,7 @@ impl Nft {
         let message = set.list("list", libc::NFT_MSG_GETSETELEM, 0, &[]);
         match self.socket.dump(&message) {
             Ok(replies) => Ok(Some(replies.iter().flat_map(elements).collect())),
-            Err(error) if error.is_absent() => Ok(None),
+            Err(error) if is_none(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -89,7 +89,7 @@ impl Nft {
         let found = self.socket.get(&[message])?.pop();
         match found.transpose() {
             Ok(reply) => Ok(reply.and_then(|reply| elements(&reply).pop())),
-            Err(error) if error.is_absent() => Ok(None),
+            Err(error) if is_none(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -98,10 +98,15 @@ impl Nft {
         let what = format!("list {what} of nf_tables table {:?}", table.name);
         let message = request(what, kind, 0, table.family).put_text(name, table.name);
         match self.socket.dump(&message) {
-            Err(error) if error.is_absent() => Ok(Vec::new()),
+            Err(error) if is_none(&error) => Ok(Vec::new()),
             replies => replies,
         }
     }
+}
+
+/// Whether there is nothing to list: no such thing, or no nf_tables in this kernel.
+fn is_none(error: &Error) -> bool {
+    error.is_absent() || error.is_unsupported()
 }
 
 fn elements(reply: &Reply) -> Vec<Element> {

@@ -17,11 +17,12 @@ use crate::container_end::Container;
 use crate::error::{Error, Result};
 use crate::masquerade::Masquerade;
 use crate::plan::Plan;
-use crate::{bridge, del, host_end, ready};
+use crate::ready::{self, Links};
+use crate::{bridge, del, host_end};
 
 /// Hangs the container on the bridge.
 pub(crate) fn add(call: &Call, netns: &Path) -> Result<CniResult> {
-    let conf = Conf::parse(&call.conf)?;
+    let conf = Conf::parse(&call.conf, &call.env)?;
     let dns = call.conf.dns()?;
     let ipam = Ipam::resolve(&call.conf, &call.env)?;
     let mut site = Site::inspect(call, netns, &conf)?;
@@ -34,7 +35,7 @@ pub(crate) fn add(call: &Call, netns: &Path) -> Result<CniResult> {
     };
     let links = connected.map_err(|error| undo(call, netns, error))?;
     Ok(CniResult {
-        interfaces: links.report(call, netns, &plan),
+        interfaces: report(&links, call, netns, &plan),
         ips: plan.ips_of(CONTAINER),
         routes: plan.routes,
         dns: dns.unwrap_or(assigned.dns),
@@ -51,12 +52,6 @@ struct Site<'a> {
     host: Rtnl,
     container: Container,
     bridge: Option<Link>,
-}
-
-/// The host's links as they are when all is done.
-struct Links {
-    bridge: Link,
-    host_end: Link,
 }
 
 impl<'a> Site<'a> {
@@ -81,9 +76,11 @@ impl<'a> Site<'a> {
         if self.conf.masquerade {
             Masquerade::open()?.add(&self.call.attachment, &plan.ips)?;
         }
-        let host_end = self.wait_until_reachable(plan, &bridge, &made)?;
+        let links = ready::wait_for_port(&mut self.host, &bridge, &made)?;
+        ready::wait_for_gateways(&mut self.host, plan, &bridge)?;
+        self.container.wait_for_addresses(inside, plan)?;
         self.container.announce(inside, plan.container_mac)?;
-        Ok(Links { bridge, host_end })
+        Ok(links)
     }
 
     /// Makes the pair in one request, the container's end directly in its namespace, then marks
@@ -112,13 +109,6 @@ impl<'a> Site<'a> {
         self.host.request_all(&marks)?;
         Ok(made)
     }
-
-    fn wait_until_reachable(&mut self, plan: &Plan, bridge: &Link, made: &Link) -> Result<Link> {
-        let host_end = ready::wait_for_port(&mut self.host, bridge, made)?;
-        ready::wait_for_gateways(&mut self.host, plan, bridge)?;
-        self.container.wait_for_addresses(plan)?;
-        Ok(host_end)
-    }
 }
 
 /// The host passes packets on between the bridge and its other links.
@@ -134,25 +124,23 @@ fn forward(plan: &Plan) -> Result<()> {
 
 /// Removes what the attachment owns; the error is told with what could not be removed.
 fn undo(call: &Call, netns: &Path, error: Error) -> Error {
-    match del::del(call, Some(netns)) {
+    match del::undo(call, Some(netns)) {
         Ok(()) => error,
         Err(left) => Error::Several { first: error.into(), rest: vec![left] },
     }
 }
 
-impl Links {
-    fn report(&self, call: &Call, netns: &Path, plan: &Plan) -> Vec<Interface> {
-        let on_host = |link: &Link| Interface {
-            name: link.name.clone(),
-            mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-            ..Interface::default()
-        };
-        let container = Interface {
-            name: call.attachment.ifname.clone(),
-            mac: plan.container_mac.to_string(),
-            sandbox: netns.to_string_lossy().into_owned(),
-            ..Interface::default()
-        };
-        vec![on_host(&self.bridge), on_host(&self.host_end), container]
-    }
+fn report(links: &Links, call: &Call, netns: &Path, plan: &Plan) -> Vec<Interface> {
+    let on_host = |link: &Link| Interface {
+        name: link.name.clone(),
+        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+        ..Interface::default()
+    };
+    let container = Interface {
+        name: call.attachment.ifname.clone(),
+        mac: plan.container_mac.to_string(),
+        sandbox: netns.to_string_lossy().into_owned(),
+        ..Interface::default()
+    };
+    vec![on_host(&links.bridge), on_host(&links.host_end), container]
 }

@@ -32,10 +32,15 @@ pub(crate) fn ensure(
     plan: &Plan,
     found: Option<Link>,
 ) -> Result<Link> {
+    let is_new = found.is_none();
     let bridge = match found {
         Some(bridge) => bridge,
         None => make(host, conf, plan)?,
     };
+    let missing = missing_addresses(host, &bridge, &plan.gateways)?;
+    if is_new || !missing.is_empty() {
+        adopt(host, &bridge, &missing)?;
+    }
     let mut changes = Vec::new();
     if !bridge.is_up() {
         changes.push(link::set_up(bridge.index));
@@ -44,7 +49,6 @@ pub(crate) fn ensure(
         changes.push(link::set_promiscuous(bridge.index, true));
     }
     host.request_all(&changes)?;
-    ensure_addresses(host, &bridge, &plan.gateways)?;
     Ok(bridge)
 }
 
@@ -54,33 +58,43 @@ fn make(host: &mut Rtnl, conf: &Conf, plan: &Plan) -> Result<Link> {
         Err(error) if !error.is(Errno::EEXIST) => return Err(error.into()),
         _ => {}
     }
-    // A router on the network must not be able to give the host addresses and routes.
-    ignore_absent(sysctl::set(&format!("net/ipv6/conf/{}/accept_ra", conf.bridge), "0"))?;
     find(host, &conf.bridge)?
         .ok_or_else(|| Error::Vanished { thing: format!("bridge {:?}", conf.bridge) })
 }
 
-fn ensure_addresses(host: &mut Rtnl, bridge: &Link, wanted: &[IpNetwork]) -> Result<()> {
+/// The gateway addresses that the bridge does not have yet.
+fn missing_addresses(
+    host: &mut Rtnl,
+    bridge: &Link,
+    wanted: &[IpNetwork],
+) -> Result<Vec<IpNetwork>> {
     if wanted.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let present: Vec<_> = host
-        .addresses(bridge.index)?
-        .into_iter()
-        .filter(|address| !address.link_local)
-        .map(|address| address.address)
-        .collect();
+    let addresses = host.addresses(bridge.index)?.into_iter().filter(|address| !address.link_local);
+    let present: Vec<_> = addresses.map(|address| address.address).collect();
     if let Some((wanted, found)) = conflict(wanted, &present) {
         return Err(Error::AddressConflict { bridge: bridge.name.clone(), wanted, found });
     }
-    let missing: Vec<_> = wanted.iter().filter(|address| !present.contains(address)).collect();
-    if missing.iter().any(|address| address.is_ipv6()) {
-        let setting = |key: &str| format!("net/ipv6/conf/{}/{key}", bridge.name);
+    Ok(wanted.iter().filter(|address| !present.contains(address)).copied().collect())
+}
+
+/// Makes a new bridge, or one that somebody else made, the gateway of the network.
+fn adopt(host: &mut Rtnl, bridge: &Link, missing: &[IpNetwork]) -> Result<()> {
+    let setting = |key: &str| format!("net/ipv6/conf/{}/{key}", bridge.name);
+    // A router on the network must not be able to give the host addresses and routes.
+    where_possible(sysctl::set(&setting("accept_ra"), "0"))?;
+    if missing.iter().any(IpNetwork::is_ipv6) {
         sysctl::set(&setting("disable_ipv6"), "0")?;
         // Forwarded packets ask for neighbours from the link-local address, and are dropped while
         // its duplicate address detection runs: two seconds from the first port on.
         sysctl::set(&setting("accept_dad"), "0")?;
     }
+    // A bridge whose address was not set takes the lowest of its ports, and changes it as they come
+    // and go; setting the one that it has makes it stay, and containers may remember it.
+    let pinned =
+        bridge.mac.filter(|_| !missing.is_empty()).map(|mac| link::set_mac(bridge.index, mac));
+    host.request_all(pinned.as_slice())?;
     for address in missing {
         match host.request(&address::add(bridge.index, *address, false)) {
             Err(error) if !error.is(Errno::EEXIST) => return Err(error.into()),
@@ -104,10 +118,11 @@ fn conflict(wanted: &[IpNetwork], present: &[IpNetwork]) -> Option<(IpNetwork, I
     })
 }
 
-/// A kernel without IPv6 has no settings for it, and needs none.
-pub(crate) fn ignore_absent(set: std::result::Result<bool, sysctl::SysctlError>) -> Result<()> {
+/// A setting that is only for safety: a kernel without IPv6 does not have it, and on a read-only
+/// `/proc/sys` the administrator has decided.
+pub(crate) fn where_possible(set: std::result::Result<bool, sysctl::SysctlError>) -> Result<()> {
     match set {
-        Err(error) if !error.is_absent() => Err(error.into()),
+        Err(error) if !error.is_absent() && !error.is_read_only() => Err(error.into()),
         _ => Ok(()),
     }
 }

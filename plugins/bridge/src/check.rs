@@ -5,7 +5,6 @@ use std::path::Path;
 use cni_conf::plugin::Call;
 use cni_conf::result::{CniResult, Interface, IpConfig};
 use ipam::Ipam;
-use ipnetwork::IpNetwork;
 use kernel::Rtnl;
 use kernel::link::Link;
 use kernel::sysctl;
@@ -14,12 +13,13 @@ use crate::conf::Conf;
 use crate::container_end::Container;
 use crate::error::{Error, Result};
 use crate::masquerade::Masquerade;
+use crate::plan::{gateway_address, table_of};
 use crate::{bridge, host_end};
 
 /// Compares the kernel with the result of ADD. What later plugins of the chain may have changed,
 /// such as the container's MTU, is left to them.
 pub(crate) fn check(call: &Call, netns: &Path) -> Result<()> {
-    let conf = Conf::parse(&call.conf)?;
+    let conf = Conf::parse(&call.conf, &call.env)?;
     let missing = || {
         Error::Different("required prevResult missing; CHECK needs the result of the ADD".into())
     };
@@ -70,10 +70,6 @@ fn check_bridge(host: &mut Rtnl, conf: &Conf, ips: &[IpConfig]) -> Result<Link> 
         }
     }
     Ok(bridge)
-}
-
-fn gateway_address(ip: &IpConfig) -> Option<IpNetwork> {
-    IpNetwork::new(ip.gateway?, ip.address.prefix()).ok()
 }
 
 fn check_host_end(host: &mut Rtnl, call: &Call, conf: &Conf, bridge: &Link) -> Result<Link> {
@@ -130,7 +126,7 @@ fn check_routes(container: &mut Container, result: &CniResult) -> Result<()> {
         let same = |there: &kernel::route::Route| {
             there.destination == route.dst
                 && (route.gw.is_none() || there.gateway == route.gw)
-                && route.table.is_none_or(|table| there.table == table)
+                && route.table.is_none_or(|table| there.table == table_of(table))
         };
         demand(present.iter().any(same), || {
             let via = route.gw.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
@@ -150,9 +146,9 @@ fn check_host(conf: &Conf, call: &Call, ips: &[IpConfig]) -> Result<()> {
         demand(sysctl::get(key)? != "0", || format!("{key} is off: the host does not forward"))?;
     }
     if conf.masquerade
-        && let Some(address) = Masquerade::open()?.missing(&call.attachment, ips)?
+        && let Some(difference) = Masquerade::open()?.difference(&call.attachment, ips)?
     {
-        return Err(Error::Different(format!("{address} is not masqueraded any more")));
+        return Err(Error::Different(difference));
     }
     Ok(())
 }

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
+use cni_conf::cni_args::CniArgs;
 use cni_conf::conf::NetConf;
+use cni_conf::env::Env;
+use cni_conf::error::CniError;
+use cni_conf::json::DecodeError;
 use cni_conf::names::check_ifname;
 
 use crate::error::{Error, Result};
@@ -45,8 +49,9 @@ pub(crate) struct Conf {
 
 impl Conf {
     /// Reads and checks the plugin's keys.
-    pub(crate) fn parse(conf: &NetConf) -> Result<Conf> {
+    pub(crate) fn parse(conf: &NetConf, env: &Env) -> Result<Conf> {
         refuse_unsupported(conf)?;
+        refuse_mac(conf, env)?;
         let flag = |key| conf.get::<bool>(key).map(Option::unwrap_or_default);
         let is_default_gateway = flag("isDefaultGateway")?;
         let parsed = Conf {
@@ -108,12 +113,22 @@ fn refuse_unsupported(conf: &NetConf) -> Result<()> {
             return Err(Error::Unsupported { key: key.into(), value: value.into() });
         }
     }
-    let wished_mac =
-        conf.runtime_config()?.get::<String>("mac").map_err(cni_conf::error::CniError::from)?;
-    match wished_mac.filter(|mac| !mac.is_empty()) {
-        Some(mac) => {
-            Err(Error::Unsupported { key: "runtimeConfig.mac".into(), value: format!("{mac:?}") })
-        }
+    Ok(())
+}
+
+/// A wish for a hardware address may come in three ways; this version derives it from the address.
+fn refuse_mac(conf: &NetConf, env: &Env) -> Result<()> {
+    let decoded =
+        |mac: std::result::Result<Option<String>, DecodeError>| mac.map_err(CniError::from);
+    let args = CniArgs::parse(&env.args, &["MAC", "IP", "GATEWAY"]);
+    let wishes = [
+        ("runtimeConfig.mac", decoded(conf.runtime_config()?.get("mac"))?),
+        ("args.cni.mac", decoded(conf.args_cni()?.get("mac"))?),
+        ("CNI_ARGS MAC", args.map_err(CniError::from)?.get("MAC").map(str::to_owned)),
+    ];
+    match wishes.into_iter().find_map(|(key, mac)| Some((key, mac.filter(|mac| !mac.is_empty())?)))
+    {
+        Some((key, mac)) => Err(Error::Unsupported { key: key.into(), value: format!("{mac:?}") }),
         None => Ok(()),
     }
 }
@@ -124,8 +139,13 @@ mod tests {
     use super::*;
 
     fn parse(keys: &str) -> Result<Conf> {
+        parse_with(keys, "")
+    }
+
+    fn parse_with(keys: &str, args: &str) -> Result<Conf> {
         let text = format!(r#"{{"cniVersion": "1.0.0", "name": "n", "type": "bridge" {keys}}}"#);
-        Conf::parse(&NetConf::parse(text.as_bytes()).unwrap())
+        let env = Env { args: args.into(), ..Env::default() };
+        Conf::parse(&NetConf::parse(text.as_bytes()).unwrap(), &env)
     }
 
     #[test]
@@ -163,10 +183,25 @@ mod tests {
             ),
             (r#", "vlan": 100"#, "unsupported field vlan: 100"),
             (r#", "portIsolation": true"#, "portIsolation: true"),
-            (r#", "runtimeConfig": {"mac": "0a:00:00:00:00:01"}"#, "runtimeConfig.mac"),
         ] {
             let error = parse(keys).unwrap_err().to_string();
             assert!(error.contains(words), "{keys}: {error}");
         }
+    }
+
+    #[test]
+    fn a_wished_mac_is_refused_by_whichever_way_it_comes() {
+        for (keys, args) in [
+            (r#", "runtimeConfig": {"mac": "0a:00:00:00:00:01"}"#, ""),
+            (r#", "args": {"cni": {"mac": "0a:00:00:00:00:01"}}"#, ""),
+            ("", "IgnoreUnknown=1;K8S_POD_NAME=p;MAC=0a:00:00:00:00:01"),
+        ] {
+            let error = parse_with(keys, args).unwrap_err().to_string();
+            assert!(
+                error.contains("unsupported field") && error.contains("0a:00:00:00:00:01"),
+                "{error}"
+            );
+        }
+        parse_with("", "IgnoreUnknown=1;K8S_POD_NAME=p;IP=10.0.1.7").unwrap();
     }
 }

@@ -6,10 +6,9 @@ use cni_conf::plugin::Call;
 use kernel::events::{Events, Topic};
 use kernel::{MacAddress, NetNs, Rtnl, address, link, route, sysctl};
 
-use crate::bridge::ignore_absent;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
-use crate::ready;
+use crate::{bridge, ready};
 
 /// The container's namespace, and a socket in it.
 pub(crate) struct Container {
@@ -41,14 +40,14 @@ impl Container {
         self.netns.run(|| write_settings(ifname, plan))??;
         let mut requests = vec![link::set_up(index)];
         requests.extend(plan.ips.iter().map(|ip| address::add(index, ip.address, false)));
-        requests.extend(plan.kernel_routes(index).iter().map(route::add));
+        requests.extend(plan.kernel_routes(index).iter().map(route::append));
         Ok(self.rtnl.request_all(&requests)?)
     }
 
     /// Waits until the container takes in packets to its addresses.
-    pub(crate) fn wait_for_addresses(&mut self, plan: &Plan) -> Result<()> {
+    pub(crate) fn wait_for_addresses(&mut self, link: u32, plan: &Plan) -> Result<()> {
         let listen = || Events::open_in(&self.netns, Topic::Ipv6Routes);
-        ready::wait_for_container(&mut self.rtnl, plan, listen)
+        ready::wait_for_container(&mut self.rtnl, link, plan, listen)
     }
 
     /// Makes the kernel tell the neighbours who has the addresses now: with `arp_notify` and
@@ -64,9 +63,9 @@ fn write_settings(ifname: &str, plan: &Plan) -> Result<()> {
     let v4 = |key: &str| format!("net/ipv4/conf/{ifname}/{key}");
     let v6 = |key: &str| format!("net/ipv6/conf/{ifname}/{key}");
     // A router on the network must not be able to give the container addresses and routes.
-    ignore_absent(sysctl::set(&v6("accept_ra"), "0"))?;
+    bridge::where_possible(sysctl::set(&v6("accept_ra"), "0"))?;
     if plan.has_ipv4() {
-        sysctl::set(&v4("arp_notify"), "1")?;
+        bridge::where_possible(sysctl::set(&v4("arp_notify"), "1"))?;
     }
     if plan.has_ipv6() {
         // Runtimes turn IPv6 off in new namespaces, for links to come and for the loopback.

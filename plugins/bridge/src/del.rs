@@ -1,25 +1,31 @@
-//! DEL: removes what the attachment owns, wherever it is, by its triple alone.
+//! DEL: removes what the attachment owns, by its triple alone; also undoes an ADD that failed.
 
 use std::path::Path;
 
 use cni_conf::plugin::Call;
 use ipam::Ipam;
-use kernel::{Rtnl, link};
+use kernel::Rtnl;
+use kernel::link::{self, Link};
 
 use crate::container_end::Container;
 use crate::error::{Error, Result};
 use crate::host_end;
 use crate::masquerade::Masquerade;
 
-/// Removes link, masquerading and addresses. Each is tried, whatever became of the others; the
-/// address is released last, so that nobody gets it while the container still uses it.
+/// Removes link, masquerading and addresses. Each is tried, whatever became of the others.
 pub(crate) fn del(call: &Call, netns: Option<&Path>) -> Result<()> {
-    let steps = [
-        remove_veth(call),
-        netns.map_or(Ok(()), |netns| remove_from_container(call, netns)),
-        Masquerade::open().and_then(|mut masquerade| masquerade.remove(&call.attachment)),
-        release(call, netns),
-    ];
+    let others = netns.map_or(Ok(()), |netns| remove_from_container(call, netns));
+    let undone = undo(call, netns);
+    Error::all([others, undone].into_iter().filter_map(std::result::Result::err))
+}
+
+/// Removes what an ADD of ours made. The addresses are released last, and only if the link is
+/// gone: nobody may get them while the container still uses them.
+pub(crate) fn undo(call: &Call, netns: Option<&Path>) -> Result<()> {
+    let link = remove_veth(call);
+    let masquerading = Masquerade::remove(&call.attachment);
+    let addresses = if link.is_ok() { release(call, netns) } else { Ok(()) };
+    let steps = [link, masquerading, addresses];
     Error::all(steps.into_iter().filter_map(std::result::Result::err))
 }
 
@@ -31,14 +37,16 @@ fn remove_veth(call: &Call) -> Result<()> {
 
 /// A veth that the reference plugin made has a name of its own on the host: it is removed from the
 /// container's side, where the attachment names it. A namespace that is gone has nothing left, and
-/// one that is the host's own, or none, is not the container's.
+/// one that is the host's own, or none, is not the container's. What another attachment owns stays:
+/// the path may have become another container's, or the name another network's.
 fn remove_from_container(call: &Call, netns: &Path) -> Result<()> {
     let mut container = match Container::open(call, netns) {
         Err(Error::Netns(error)) if error.is_no_container() => return Ok(()),
         opened => opened?,
     };
-    match container.rtnl.link_by_name(&call.attachment.ifname)? {
-        Some(found) if found.kind == "veth" => {
+    let found = container.rtnl.link_by_name(&call.attachment.ifname)?;
+    match found.filter(|link| link.kind == "veth") {
+        Some(found) if is_unclaimed(&found)? => {
             match container.rtnl.request(&link::delete(found.index)) {
                 Err(error) if !error.is_absent() => Err(error.into()),
                 _ => Ok(()),
@@ -46,6 +54,13 @@ fn remove_from_container(call: &Call, netns: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether no attachment has written its name on the other end of this link, which is on the host.
+fn is_unclaimed(link: &Link) -> Result<bool> {
+    let Some(peer) = link.peer else { return Ok(false) };
+    let peer = Rtnl::open()?.link_by_index(peer)?;
+    Ok(peer.is_some_and(|peer| peer.kind == "veth" && peer.alias.is_empty()))
 }
 
 fn release(call: &Call, netns: Option<&Path>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use cni_conf::attachment::{Attachment, SALTS, alias_names_network, network_part};
+use cni_conf::attachment::{Attachment, SALTS, alias_names_network, may_be_host_veth_of};
 use cni_conf::conf::ValidAttachments;
 use cni_conf::plugin::Upkeep;
 use ipam::Ipam;
@@ -30,14 +30,13 @@ pub(crate) fn gc(upkeep: &Upkeep) -> Result<()> {
 
 fn remove_veths(network: &str, valid: &[Attachment]) -> Result<()> {
     let mut host = Rtnl::open()?;
-    let part = network_part(network);
     let names: HashSet<_> =
         valid.iter().flat_map(|one| (0..SALTS).map(|salt| one.host_veth_name(salt))).collect();
     let aliases: HashSet<_> = valid.iter().map(Attachment::alias).collect();
     let is_garbage = |link: &Link| {
         // Another network may begin its names alike; its aliases tell it apart. A veth without an
         // alias is of an ADD that was killed, or is a valid one's in the making.
-        let own = link.kind == "veth" && link.name.starts_with(&part);
+        let own = link.kind == "veth" && may_be_host_veth_of(&link.name, network);
         let named = alias_names_network(&link.alias, network) && !aliases.contains(&link.alias);
         own && (named || link.alias.is_empty() && !names.contains(&link.name))
     };
@@ -47,7 +46,7 @@ fn remove_veths(network: &str, valid: &[Attachment]) -> Result<()> {
 
 fn remove_masquerading(network: &str, valid: &[Attachment]) -> Result<()> {
     let valid: HashSet<_> = valid.iter().map(Attachment::owner_key).collect();
-    Masquerade::open()?.collect(network, &valid)
+    Masquerade::collect(network, &valid)
 }
 
 fn collect_addresses(upkeep: &Upkeep) -> Result<()> {

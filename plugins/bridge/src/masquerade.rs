@@ -10,9 +10,9 @@
 //! }
 //! ```
 //!
-//! A packet costs one lookup however many containers there are, and so does a change: an
-//! attachment's keys stand in the set of its name. What nobody uses but us stays: the table, the
-//! two maps and the base chain, empty.
+//! A packet costs one lookup however many containers there are. A change asks only for what is the
+//! attachment's own: its keys stand in the set of its name. What nobody uses but us stays: the
+//! table, the two maps and the base chain, empty.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -37,6 +37,10 @@ const SOURCES6: Set<'static> =
 const POSTROUTING: Chain<'static> = Chain { table: TABLE, name: "postrouting" };
 /// What the names of the owners' sets begin with.
 const OWNER: &str = "att-";
+/// What the names of the networks' chains begin with.
+const SUBNET: &str = "net-";
+/// How often a change is tried that others get in the way of.
+const TRIES: usize = 5;
 
 /// The masquerading of this host.
 pub(crate) struct Masquerade {
@@ -56,53 +60,90 @@ impl Masquerade {
     pub(crate) fn add(&mut self, attachment: &Attachment, ips: &[IpConfig]) -> Result<()> {
         let networks: Vec<_> = ips.iter().map(|ip| ip.address).collect();
         let keys = attach(attachment, &networks);
-        match self.nft.commit(&keys) {
-            // The first of its network: the chain, or all but the keys, is still missing.
-            Err(error) if error.is(Errno::ENOENT) || error.is(Errno::EEXIST) => {}
-            done => return Ok(done?),
+        let mut changes = keys.clone();
+        for _ in 0..TRIES {
+            match self.nft.commit(&changes) {
+                // The first of its network has to make the chain, or all but the keys; somebody
+                // dead has to make room.
+                Err(error) if error.is(Errno::ENOENT) || error.is(Errno::EEXIST) => {}
+                done => return Ok(done?),
+            }
+            changes = self.evict_dead(attachment, &networks)?;
+            changes.extend(frame(&networks));
+            changes.extend(keys.iter().cloned());
         }
-        let mut changes = self.evict_dead(attachment, &networks)?;
-        changes.extend(frame(&networks));
-        changes.extend(keys);
         Ok(self.nft.commit(&changes)?)
     }
 
     /// Ends the masquerading of whatever the attachment owns.
-    pub(crate) fn remove(&mut self, attachment: &Attachment) -> Result<()> {
-        self.remove_owner(&attachment.owner_key())
+    pub(crate) fn remove(attachment: &Attachment) -> Result<()> {
+        Self::where_there_is_any(|masquerade| masquerade.remove_owner(&attachment.owner_key()))
     }
 
-    /// Ends the masquerading of all attachments of a network but those of these keys.
-    pub(crate) fn collect(&mut self, network: &str, valid: &HashSet<String>) -> Result<()> {
-        let prefix = format!("{OWNER}{}-", network_key(network));
-        let sets = self.nft.sets(&TABLE)?;
-        let of_network = sets.iter().filter(|set| set.name.starts_with(&prefix));
-        let owners = of_network
-            .filter_map(|set| set.name.strip_prefix(OWNER))
-            .filter(|owner| !valid.contains(*owner));
-        let failures: Vec<_> = owners.filter_map(|owner| self.remove_owner(owner).err()).collect();
-        Error::all(failures)
+    /// Ends the masquerading of all attachments of a network but those of these keys, and removes
+    /// chains that nobody uses: of a DEL that was killed, too.
+    pub(crate) fn collect(network: &str, valid: &HashSet<String>) -> Result<()> {
+        Self::where_there_is_any(|masquerade| {
+            let prefix = format!("{OWNER}{}-", network_key(network));
+            let sets = masquerade.nft.sets(&TABLE)?;
+            let of_network = sets.iter().filter(|set| set.name.starts_with(&prefix));
+            let owners = of_network
+                .filter_map(|set| set.name.strip_prefix(OWNER))
+                .filter(|owner| !valid.contains(*owner));
+            let mut failures: Vec<_> =
+                owners.filter_map(|owner| masquerade.remove_owner(owner).err()).collect();
+            let chains = masquerade.nft.chains(&TABLE)?;
+            let of_subnets = chains.into_iter().filter(|chain| chain.starts_with(SUBNET));
+            failures.extend(masquerade.remove_unused(of_subnets).err());
+            Error::all(failures)
+        })
     }
 
-    /// The first of the addresses that is not masqueraded for this attachment.
-    pub(crate) fn missing(
+    /// What is not as [`Masquerade::add`] made it.
+    pub(crate) fn difference(
         &mut self,
         attachment: &Attachment,
         ips: &[IpConfig],
-    ) -> Result<Option<IpNetwork>> {
-        for ip in ips {
-            let wanted = source(attachment, &ip.address);
-            if self.nft.element(&map_of(&ip.address), &wanted)?.as_ref() != Some(&wanted) {
-                return Ok(Some(ip.address));
+    ) -> Result<Option<String>> {
+        let rules = self.nft.rules(&TABLE)?;
+        let has_rules =
+            |chain: &str, count| rules.iter().filter(|rule| rule.chain == chain).count() == count;
+        for IpConfig { address, .. } in ips {
+            let wanted = source(attachment, address);
+            let there = self.nft.element(&map_of(address), &wanted)?;
+            if there.as_ref() != Some(&wanted) || !has_rules(&chain_name(address), 1) {
+                return Ok(Some(format!("{address} is not masqueraded any more")));
             }
         }
-        Ok(None)
+        let lost = format!("nf_tables chain {:?} has lost rules", POSTROUTING.name);
+        Ok((!has_rules(POSTROUTING.name, 4)).then_some(lost))
+    }
+
+    /// Without nf_tables in the kernel nothing is masqueraded, and there is nothing to remove.
+    fn where_there_is_any(work: impl FnOnce(&mut Masquerade) -> Result<()>) -> Result<()> {
+        match Self::open() {
+            Err(Error::Kernel(error)) if error.is_unsupported() => Ok(()),
+            opened => work(&mut opened?),
+        }
     }
 
     fn remove_owner(&mut self, owner: &str) -> Result<()> {
-        let Some((changes, networks)) = self.removal(owner)? else { return Ok(()) };
-        self.nft.commit(&changes)?;
-        for chain in networks {
+        for _ in 0..TRIES {
+            let Some((changes, chains)) = self.removal(owner)? else { break };
+            match self.nft.commit(&changes) {
+                // Somebody else has just removed some of it: what is left is looked at again.
+                Err(error) if error.is(Errno::ENOENT) => {}
+                done => {
+                    done?;
+                    return self.remove_unused(chains);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_unused(&mut self, chains: impl IntoIterator<Item = String>) -> Result<()> {
+        for chain in chains {
             match self.nft.commit(&[Chain { table: TABLE, name: &chain }.delete()]) {
                 // Another container of the network still jumps there, or the last one just left.
                 Err(error) if !error.is(Errno::EBUSY) && !error.is_absent() => {
@@ -262,7 +303,7 @@ fn label(attachment: &Attachment) -> String {
 
 /// `nft` takes letters, digits and `/\_-.` in a name.
 fn chain_name(network: &IpNetwork) -> String {
-    format!("net-{}/{}", network.network(), network.prefix()).replace(':', "-")
+    format!("{SUBNET}{}/{}", network.network(), network.prefix()).replace(':', "-")
 }
 
 fn as_ipv6(address: IpAddr) -> Ipv6Addr {

@@ -91,18 +91,18 @@ fn with_gateway(conf: &Conf, ip: &IpConfig) -> IpConfig {
     IpConfig { gateway, ..ip.clone() }
 }
 
-fn gateway_address(ip: &IpConfig) -> Option<IpNetwork> {
+/// The gateway's address as the bridge has it.
+pub(crate) fn gateway_address(ip: &IpConfig) -> Option<IpNetwork> {
     IpNetwork::new(ip.gateway?, ip.address.prefix()).ok()
 }
 
 /// A default route for each family that has a gateway and no default route yet.
 fn default_routes(ips: &[IpConfig], routes: &[Route]) -> Vec<Route> {
-    let any: [IpNetwork; 2] =
-        [IpNetwork::V4(Ipv4Addr::UNSPECIFIED.into()), IpNetwork::V6(Ipv6Addr::UNSPECIFIED.into())]
-            .map(|address| IpNetwork::new(address.ip(), 0).unwrap_or(address));
+    let any = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
+    let any = any.into_iter().filter_map(|address| IpNetwork::new(address, 0).ok());
     let missing = |any: &IpNetwork| !routes.iter().any(|route| route.dst == *any);
     let route = |any: IpNetwork| Some(Route::new(any, Some(first_gateway(ips, any.is_ipv4())?)));
-    any.into_iter().filter(missing).filter_map(route).collect()
+    any.filter(missing).filter_map(route).collect()
 }
 
 fn first_gateway(ips: &[IpConfig], v4: bool) -> Option<IpAddr> {
@@ -116,13 +116,18 @@ fn kernel_route(route: &Route, ips: &[IpConfig], link: u32) -> kernel::route::Ro
     kernel::route::Route {
         gateway,
         link: Some(link),
-        table: route.table.unwrap_or(plain.table),
+        table: route.table.map_or(plain.table, table_of),
         scope: route.scope.unwrap_or(default_scope),
         priority: route.priority.unwrap_or(0),
         mtu: route.mtu,
         advmss: route.advmss,
         ..plain
     }
+}
+
+/// The kernel takes table 0, "unspecified", for the main one.
+pub(crate) fn table_of(table: u32) -> u32 {
+    if table == 0 { kernel::route::TABLE_MAIN } else { table }
 }
 
 /// `RT_SCOPE_UNIVERSE`: beyond a gateway.

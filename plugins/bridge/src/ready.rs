@@ -17,18 +17,25 @@ use crate::plan::Plan;
 /// Only a machine in great distress needs more.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The host's links as they are when frames pass.
+pub(crate) struct Links {
+    pub(crate) bridge: Link,
+    pub(crate) host_end: Link,
+}
+
 /// Waits until frames pass from the container to the bridge, and from the bridge to the container.
 ///
 /// Both links settle their state in a work queue; until then the port drops frames, and so does
 /// the bridge, if this is its first port. Asking for a link settles it, the port's before the
 /// bridge's, which follows from it. Under the spanning tree protocol the bridge lets a new port
-/// listen for half a minute, so there the link's own state must do.
-pub(crate) fn wait_for_port(host: &mut Rtnl, bridge: &Link, port: &Link) -> Result<Link> {
+/// listen for half a minute, and has no carrier until then: there the port's own state must do.
+pub(crate) fn wait_for_port(host: &mut Rtnl, bridge: &Link, port: &Link) -> Result<Links> {
     let mut look = || {
         let found = host.links_by_index(&[port.index, bridge.index])?;
         let [Some(port), Some(bridge)] = &found[..] else { return Ok(Some(Err(gone(port)))) };
-        let open = if bridge.spanning_tree { port.is_running() } else { port.is_forwarding() };
-        Ok((open && bridge.is_running()).then(|| Ok(port.clone())))
+        let forwarding = port.is_forwarding() && bridge.is_running();
+        let open = if bridge.spanning_tree { port.is_running() } else { forwarding };
+        Ok(open.then(|| Ok(Links { bridge: bridge.clone(), host_end: port.clone() })))
     };
     let found = match look()? {
         None => Events::open(Topic::Links)?.wait(PATIENCE, look)?,
@@ -42,11 +49,12 @@ pub(crate) fn wait_for_port(host: &mut Rtnl, bridge: &Link, port: &Link) -> Resu
 /// but packets to it and questions for it are dropped.
 pub(crate) fn wait_for_container(
     container: &mut Rtnl,
+    link: u32,
     plan: &Plan,
     listen: impl FnOnce() -> kernel::Result<Events>,
 ) -> Result<()> {
     let addresses = ipv6(plan.ips.iter().map(|ip| ip.address.ip()));
-    let look = || Ok(are_local(container, &addresses)?.then_some(()));
+    let look = || Ok(are_local(container, link, &addresses)?.then_some(()));
     wait(look, listen, || format!("one of the container's addresses {addresses:?}"))
 }
 
@@ -58,8 +66,10 @@ pub(crate) fn wait_for_gateways(host: &mut Rtnl, plan: &Plan, bridge: &Link) -> 
         return Ok(());
     }
     let look = || {
-        let settled = !host.addresses(bridge.index)?.iter().any(|address| address.tentative);
-        Ok((settled && are_local(host, &addresses)?).then_some(()))
+        let addressed = host.addresses(bridge.index)?;
+        let mut link_local = addressed.iter().filter(|address| address.link_local);
+        let settled = link_local.all(|address| !address.tentative);
+        Ok((settled && are_local(host, bridge.index, &addresses)?).then_some(()))
     };
     let listen = || Events::open(Topic::Ipv6Routes);
     wait(look, listen, || format!("one of the addresses of bridge {:?}", bridge.name))
@@ -82,9 +92,9 @@ fn ipv6(addresses: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
     addresses.filter(IpAddr::is_ipv6).collect()
 }
 
-fn are_local(rtnl: &mut Rtnl, addresses: &[IpAddr]) -> kernel::Result<bool> {
+fn are_local(rtnl: &mut Rtnl, link: u32, addresses: &[IpAddr]) -> kernel::Result<bool> {
     for address in addresses {
-        if !rtnl.is_local(*address)? {
+        if !rtnl.is_local(link, *address)? {
             return Ok(false);
         }
     }

@@ -21,7 +21,7 @@ pub(crate) fn status(upkeep: &Upkeep) -> Result<()> {
         }
         error => Error::NotReady(error.to_string()),
     };
-    let conf = Conf::parse(&upkeep.conf).map_err(not_ready)?;
+    let conf = Conf::parse(&upkeep.conf, &upkeep.env).map_err(not_ready)?;
     bridge::find(&mut Rtnl::open().map_err(Error::from).map_err(not_ready)?, &conf.bridge)
         .map_err(not_ready)?;
     if let Some(path) = &conf.sync_status

@@ -2,7 +2,7 @@
 
 use cbr0_tests::pod::Pod;
 use cbr0_tests::{Outcome, Result};
-use kernel::nft::{Element, Family, KeyType, Nft, Set, SetKind, Table};
+use kernel::nft::{Chain, Element, Family, KeyType, Nft, Set, SetKind, Table};
 use kernel::{MacAddress, Rtnl, address, link, route, sysctl};
 use serde_json::json;
 
@@ -30,7 +30,7 @@ impl Scene<'_> {
 
 type Damage = fn(&Scene<'_>) -> Result<()>;
 
-const DAMAGES: [(&str, Damage); 11] = [
+const DAMAGES: [(&str, Damage); 12] = [
     ("the host's end of \"cbr0/pod/eth0\" is gone", |scene| {
         Ok(scene.host.node.rtnl()?.request(&link::delete(scene.port))?)
     }),
@@ -70,6 +70,11 @@ const DAMAGES: [(&str, Damage); 11] = [
         let map = Set { table, name: "sources4", key: KeyType::Ipv4, kind: SetKind::VerdictMap };
         let element = Element::new("10.0.1.2".parse().unwrap());
         Ok(Nft::open_in(scene.host.node.netns())?.commit(&map.delete_elements(&[element]))?)
+    }),
+    ("nf_tables chain \"postrouting\" has lost rules", |scene| {
+        let table = Table { family: Family::Inet, name: "cbr0_masquerade" };
+        let chain = Chain { table, name: "postrouting" };
+        Ok(Nft::open_in(scene.host.node.netns())?.commit(&[chain.flush()])?)
     }),
     ("Failed to find address added by container pod", |scene| {
         let file = scene.host.node.data_dir().join("cbr0/10.0.1.2");

@@ -4,7 +4,9 @@ use std::fs;
 
 use cbr0_tests::Outcome;
 use cbr0_tests::pod::{Pod, addresses};
+use kernel::netlink::Message;
 use kernel::{Rtnl, route, sysctl};
+use nix::libc;
 use serde_json::{Value, json};
 
 use crate::fixture::{Host, host_end, refused};
@@ -78,6 +80,32 @@ fn a_default_route_of_ipam_is_not_doubled() -> Outcome {
 }
 
 #[test]
+fn routes_that_the_kernel_has_already_in_part_are_added_beside() -> Outcome {
+    let Some(host) = Host::new()? else { return Ok(()) };
+    let ranges = json!([[{"subnet": "10.0.1.0/24"}], [{"subnet": "fd00:0:0:1::/64"}]]);
+    let routes = json!([
+        {"dst": "0.0.0.0/0", "gw": "10.0.1.1"}, {"dst": "0.0.0.0/0", "gw": "10.0.1.7"},
+        {"dst": "::/0", "gw": "fd00:0:0:1::1"}, {"dst": "::/0", "gw": "fd00:0:0:1::7"},
+        {"dst": "10.0.1.0/24"}, {"dst": "fd00:0:0:1::/64"},
+        {"dst": "192.0.2.0/24", "table": 100}, {"dst": "198.51.100.0/24", "table": 0},
+    ]);
+    let ipam = host.host_local(&json!({"ranges": ranges, "routes": routes}));
+    let network = host.network(&json!({"ipam": ipam}));
+    let pod = Pod::create("pod")?;
+    let mut runtime = host.runtime()?;
+    runtime.add(&network, &pod.attachment())?;
+    let made = Rtnl::open_in(pod.netns())?.routes(0)?;
+    let count =
+        |dst: &str| made.iter().filter(|route| route.destination.to_string() == dst).count();
+    assert_eq!(
+        (count("0.0.0.0/0"), count("192.0.2.0/24"), count("198.51.100.0/24")),
+        (2, 1, 1),
+        "{made:#?}"
+    );
+    Ok(runtime.check(&network, &pod.attachment())?)
+}
+
+#[test]
 fn the_mtu_is_given_to_both_ends_and_a_new_bridge() -> Outcome {
     let Some(host) = Host::new()? else { return Ok(()) };
     let pod = Pod::create("pod")?;
@@ -142,6 +170,48 @@ fn an_existing_bridge_is_used_as_it_is() -> Outcome {
     host.runtime()?.add(&host.network(&json!({"mtu": 1450})), &Pod::create("pod")?.attachment())?;
     let after = host.link("cbr0")?.unwrap();
     assert_eq!((after.index, after.mac, after.mtu), (before.index, Some(mac), 1450));
+    Ok(())
+}
+
+/// Asks for a bridge as `ip link add … type bridge` does, with these settings of its own.
+fn plain_bridge(name: &str, settings: impl FnOnce(Message) -> Message) -> Message {
+    const IFLA_INFO_DATA: u16 = 2;
+    let header = [0; 16];
+    let flags = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
+    Message::new("create a bridge", libc::RTM_NEWLINK, flags, &header)
+        .put_text(libc::IFLA_IFNAME, name)
+        .nest(libc::IFLA_LINKINFO, |info| {
+            info.put_text(libc::IFLA_INFO_KIND, "bridge").nest(IFLA_INFO_DATA, settings)
+        })
+}
+
+#[test]
+fn the_mac_of_a_bridge_that_somebody_made_stays() -> Outcome {
+    let Some(host) = Host::new()? else { return Ok(()) };
+    host.node.rtnl()?.request(&plain_bridge("cbr0", |settings| settings))?;
+    let mac = host.link("cbr0")?.unwrap().mac;
+    let network = host.network(&json!({}));
+    let mut runtime = host.runtime()?;
+    for name in ["a", "b", "c", "d"] {
+        let result = runtime.add(&network, &Pod::create(name)?.attachment())?;
+        assert_eq!(host.link("cbr0")?.unwrap().mac, mac);
+        assert_eq!(result["interfaces"][0]["mac"], json!(mac.unwrap().to_string()));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_bridge_under_the_spanning_tree_protocol_is_not_waited_for() -> Outcome {
+    const IFLA_BR_STP_STATE: u16 = 5;
+    let Some(host) = Host::new()? else { return Ok(()) };
+    host.node
+        .rtnl()?
+        .request(&plain_bridge("cbr0", |settings| settings.put_u32(IFLA_BR_STP_STATE, 1)))?;
+    let ranges = json!([[{"subnet": "10.0.1.0/24"}], [{"subnet": "fd00:0:0:1::/64"}]]);
+    let network = host.network(&json!({"ipam": host.host_local(&json!({"ranges": ranges}))}));
+    let result = host.runtime()?.add(&network, &Pod::create("pod")?.attachment())?;
+    let port = host.link(host_end(&result))?.unwrap();
+    assert!(port.is_running() && !port.is_forwarding(), "{port:?}");
     Ok(())
 }
 

@@ -118,6 +118,31 @@ fn del_removes_the_veth_that_the_reference_plugin_made() -> Outcome {
     Ok(host.assert_as(&before)?)
 }
 
+#[test]
+fn del_leaves_an_interface_that_another_attachment_owns() -> Outcome {
+    let Some(host) = Host::new()? else { return Ok(()) };
+    let network = host.network(&json!({"ipMasq": true}));
+    let mut other = network.clone();
+    other.name = "other".into();
+    let pod = Pod::create("pod")?;
+    let mut runtime = host.runtime()?;
+    runtime.add(&network, &pod.attachment())?;
+    let before = Snapshot::take(&host.node)?;
+
+    // The name is taken, and a runtime sends DEL after each ADD that failed.
+    refused(runtime.add(&other, &pod.attachment()));
+    runtime.del(&other, &pod.attachment())?;
+    host.assert_as(&before)?;
+    runtime.check(&network, &pod.attachment())?;
+
+    // The path of a container that is gone has become another's.
+    let mut recycled = pod.attachment();
+    recycled.container_id = "gone".into();
+    runtime.del(&network, &recycled)?;
+    host.assert_as(&before)?;
+    Ok(runtime.check(&network, &pod.attachment())?)
+}
+
 /// A network that gives 10.0.1.9 first, from a store of its own.
 fn rival(host: &Host, store: &str) -> Network {
     let store = host.node.folder().join(store);

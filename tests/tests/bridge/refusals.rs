@@ -14,6 +14,7 @@ fn a_wrong_configuration_is_refused_before_any_change() -> Outcome {
     let before = Snapshot::take(&host.node)?;
     for (keys, code, words) in [
         (json!({"bridge": "a/b"}), 7, "bridge"),
+        (json!({"bridge": "br%d"}), 7, "br%d"),
         (json!({"mtu": 70000}), 7, "mtu 70000"),
         (json!({"mtu": "1500"}), 6, "mtu"),
         (json!({"isGateway": "yes"}), 6, "isGateway"),

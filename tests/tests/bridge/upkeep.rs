@@ -6,6 +6,7 @@ use cbr0_tests::Outcome;
 use cbr0_tests::pod::Pod;
 use cbr0_tests::snapshot::Snapshot;
 use cni_conf::sync_status::SyncStatus;
+use kernel::nft::{Chain, Family, Nft, Table};
 use serde_json::{Value, json};
 
 use crate::fixture::{Host, assert_error, host_end, refused};
@@ -28,6 +29,18 @@ fn gc_removes_exactly_what_no_valid_attachment_owns() -> Outcome {
     host.assert_as(&before)?;
     runtime.check(&network, &kept.attachment())?;
     Ok(())
+}
+
+#[test]
+fn gc_removes_the_chain_of_a_del_that_was_killed() -> Outcome {
+    let Some(host) = Host::new()? else { return Ok(()) };
+    let network = host.network(&json!({"ipMasq": true}));
+    let before = host.warm_up(&network)?;
+    let table = Table { family: Family::Inet, name: "cbr0_masquerade" };
+    let unused = Chain { table, name: "net-10.0.1.0/24" };
+    Nft::open_in(host.node.netns())?.commit(&[unused.create()])?;
+    host.runtime()?.gc(&network, &[])?;
+    Ok(host.assert_as(&before)?)
 }
 
 #[test]
