@@ -12,20 +12,25 @@ use crate::error::{Error, Result};
 use crate::host_end;
 use crate::masquerade::Masquerade;
 
-/// Removes link, masquerading and addresses. Each is tried, whatever became of the others.
+/// Removes everything of the attachment.
 pub(crate) fn del(call: &Call, netns: Option<&Path>) -> Result<()> {
-    let others = netns.map_or(Ok(()), |netns| remove_from_container(call, netns));
-    let undone = undo(call, netns);
-    Error::all([others, undone].into_iter().filter_map(std::result::Result::err))
+    let own = remove_veth(call);
+    let links = own.and_then(|()| netns.map_or(Ok(()), |netns| remove_from_container(call, netns)));
+    remove_all_but_links(call, netns, links)
 }
 
-/// Removes what an ADD of ours made. The addresses are released last, and only if the link is
-/// gone: nobody may get them while the container still uses them.
+/// Removes what an ADD of ours made. An interface of the container that was not made by us is none
+/// of its business.
 pub(crate) fn undo(call: &Call, netns: Option<&Path>) -> Result<()> {
-    let link = remove_veth(call);
+    remove_all_but_links(call, netns, remove_veth(call))
+}
+
+/// Each step is tried, whatever became of the others; but the addresses are released last, and
+/// only if the links are gone: nobody may get them while the container still uses them.
+fn remove_all_but_links(call: &Call, netns: Option<&Path>, links: Result<()>) -> Result<()> {
     let masquerading = Masquerade::remove(&call.attachment);
-    let addresses = if link.is_ok() { release(call, netns) } else { Ok(()) };
-    let steps = [link, masquerading, addresses];
+    let addresses = if links.is_ok() { release(call, netns) } else { Ok(()) };
+    let steps = [links, masquerading, addresses];
     Error::all(steps.into_iter().filter_map(std::result::Result::err))
 }
 
