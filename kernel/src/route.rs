@@ -44,6 +44,9 @@ pub struct Route {
     pub advmss: Option<u32>,
     /// The kind (`RTN_*`): 1 unicast.
     pub kind: u8,
+    /// In a list: whether this is one of several next hops of one route. The kernel replaces such a
+    /// route as a whole, and tells the protocol of its first hop for all of them.
+    pub one_of_several: bool,
 }
 
 impl Route {
@@ -60,6 +63,7 @@ impl Route {
             mtu: None,
             advmss: None,
             kind: libc::RTN_UNICAST,
+            one_of_several: false,
         }
     }
 
@@ -221,7 +225,7 @@ fn next_hops(mut list: &[u8], route: Route) -> Vec<Route> {
         let link = u32::from_ne_bytes([hop[4], hop[5], hop[6], hop[7]]);
         let gateway = Attributes::new(&hop[HOP..]).get(libc::RTA_GATEWAY);
         let gateway = gateway.and_then(|gateway| from_octets(gateway.value));
-        routes.push(Route { gateway, link: Some(link), ..route });
+        routes.push(Route { gateway, link: Some(link), one_of_several: true, ..route });
         list = list.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     routes
@@ -255,6 +259,7 @@ fn parse_one(reply: &Reply) -> Option<Route> {
         mtu: metric(RTAX_MTU),
         advmss: metric(RTAX_ADVMSS),
         kind: reply.u8_at(7),
+        one_of_several: false,
     })
 }
 

@@ -68,10 +68,13 @@ impl Observed {
     /// # Errors
     /// The kernel refuses, or a list changes each time it is read.
     pub fn read(rtnl: &mut Rtnl) -> kernel::Result<Self> {
+        let mut routes: Vec<_> = rtnl.routes(TABLE_MAIN)?.iter().map(route).collect();
+        // A route with several next hops is listed once for each, and is one route all the same.
+        routes.dedup();
         Ok(Self {
             links: rtnl.links()?.iter().map(link).collect(),
             addresses: rtnl.addresses(0)?.iter().map(address).collect(),
-            routes: rtnl.routes(TABLE_MAIN)?.iter().map(route).collect(),
+            routes,
         })
     }
 
@@ -103,7 +106,7 @@ fn route(route: &kernel::route::Route) -> Route {
         protocol: route.protocol,
         kind: route.kind,
         scope: route.scope,
-        gateway: route.gateway,
-        link: route.link,
+        gateway: route.gateway.filter(|_| !route.one_of_several),
+        link: route.link.filter(|_| !route.one_of_several),
     }
 }
