@@ -17,7 +17,7 @@ fn address(link: u32, text: &str) -> Address {
 }
 
 fn link(index: u32, up: bool, carrier: bool) -> Link {
-    Link { index, name: format!("eth{index}"), up, carrier }
+    Link { index, name: format!("eth{index}"), up, carrier, mtu: Some(1500) }
 }
 
 /// Node 1: 10.0.1.0/24, its bridge, and an uplink of both families.

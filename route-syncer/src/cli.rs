@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnetwork::IpNetwork;
 
+use crate::{conflist, subnet_env};
+
 /// Keeps this node's routes to the Pods of all other nodes.
 ///
 /// The routes stay when it stops. What it logs goes to stderr; RUST_LOG sets how much.
@@ -68,6 +70,19 @@ pub struct Run {
     /// The folder for the daemon's lock and status.
     #[arg(long, value_name = "PATH", default_value = "/run/cbr0")]
     pub run_dir: PathBuf,
+
+    /// Write the network configuration for container runtimes, with this node's Pod CIDRs and the
+    /// uplink's MTU: when the first sync is done, and again when they change. It is not removed
+    /// when the daemon stops. Without a path: /etc/cni/net.d/10-cbr0.conflist
+    #[arg(long, value_name = "PATH", num_args = 0..=1,
+          default_missing_value = conflist::DEFAULT_PATH)]
+    pub conflist: Option<PathBuf>,
+
+    /// Write this node's subnet as flannel does, for those who read that; the cluster's ranges are
+    /// those of --cluster-cidr. Without a path: /run/flannel/subnet.env
+    #[arg(long, value_name = "PATH", num_args = 0..=1,
+          default_missing_value = subnet_env::DEFAULT_PATH)]
+    pub subnet_env: Option<PathBuf>,
 }
 
 /// Where the facts come from.
@@ -124,6 +139,21 @@ mod tests {
             let text = refusal(&format!("run --source file --nodes-file x --protocol {protocol}"));
             assert!(text.contains("5..=255"), "{text}");
         }
+    }
+
+    #[test]
+    fn files_of_the_node_are_written_where_asked_for() {
+        let run = |more: &str| {
+            let text = format!("route-syncer run --source file --nodes-file x {more}");
+            match Cli::try_parse_from(text.split_whitespace()).unwrap().command {
+                Command::Run(run) => [run.conflist, run.subnet_env],
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(run(""), [None, None]);
+        let paths = [conflist::DEFAULT_PATH, subnet_env::DEFAULT_PATH];
+        assert_eq!(run("--conflist --subnet-env"), paths.map(|path| Some(path.into())));
+        assert_eq!(run("--conflist /a --subnet-env /b"), ["/a", "/b"].map(|p| Some(p.into())));
     }
 
     #[test]

@@ -52,6 +52,8 @@ fn run(options: Run) -> Result<(), Error> {
         service_cidrs: options.service_cidrs,
         protocol: options.protocol,
         run_dir: options.run_dir,
+        conflist: options.conflist,
+        subnet_env: options.subnet_env,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(Error::Start)?.block_on(async {

@@ -17,6 +17,7 @@ use crate::difference::{Change, Difference, Foreign, difference};
 use crate::error::Error;
 use crate::forwarding::{self, Families};
 use crate::masquerade::{self, Outcome, Scope};
+use crate::node_files::{Facts, NodeFiles};
 use crate::observed::{Observed, Route};
 use crate::readiness;
 use crate::roster::Roster;
@@ -37,6 +38,10 @@ pub struct Settings {
     pub protocol: u8,
     /// The daemon's folder.
     pub run_dir: PathBuf,
+    /// The network configuration to write for container runtimes.
+    pub conflist: Option<PathBuf>,
+    /// The file to write this node's subnet to, as flannel does.
+    pub subnet_env: Option<PathBuf>,
 }
 
 /// The owner of the routes.
@@ -58,6 +63,7 @@ pub struct Reconciler {
     retry: Option<Retry>,
     /// Whether plugins have been told that the routes are there.
     announced: bool,
+    node_files: NodeFiles,
     /// What was said last, to say only what is new.
     said: Option<Report>,
     said_shadowed: BTreeSet<(IpNetwork, Foreign)>,
@@ -80,6 +86,7 @@ impl Reconciler {
         Ok(Self {
             informed: last_good.is_some(),
             roster: Roster::remembered(last_good.unwrap_or_default(), &own),
+            node_files: NodeFiles::new(settings.conflist.clone(), settings.subnet_env.clone()),
             settings,
             run_dir,
             listed: false,
@@ -138,6 +145,7 @@ impl Reconciler {
     /// Makes the next sync look at everything, also at what makes no events.
     pub fn distrust(&mut self) {
         self.in_place = None;
+        self.node_files.distrust();
     }
 
     /// Whether a route of this protocol to this destination is any of our business.
@@ -171,26 +179,37 @@ impl Reconciler {
         problems.extend(turn_on_forwarding(&judged, &observed));
         let (may_add, problem) = self.exempt(&judged);
         problems.extend(problem);
-        let well = problems.is_empty();
         if self.apply(&mut rtnl, &observed, may_add, now)? {
             // What counts is not what was sent but what is there.
             observed = Observed::read(&mut rtnl)?;
         }
         let left = self.difference(&observed);
         self.backoff.keep_only(&left.changes.iter().map(|c| c.route().destination).collect());
-        self.say(problems, rows(&judged, &left, &observed, &self.backoff), &left)?;
-        self.announce()?;
+        let rows = rows(&judged, &left, &observed, &self.backoff);
+        if self.informed && !self.announced {
+            // Who hears of the first sync may ask at once how it went.
+            self.say(problems.clone(), rows.clone(), &left)?;
+            self.announce()?;
+        }
+        if self.announced {
+            problems.extend(self.write_node_files(&judged, &observed));
+        }
+        let well = problems.is_empty();
+        self.say(problems, rows, &left)?;
         Ok(well)
     }
 
-    /// Tells plugins, once it is known what the routes should be.
+    /// Tells plugins that it is known what the routes should be, and that they are there.
     fn announce(&mut self) -> Result<(), Error> {
-        if self.informed && !self.announced {
-            readiness::announce(&self.run_dir.synced(), &self.settings.node)?;
-            info!("the first sync is done, {} routes are wanted", self.desired.routes.len());
-            self.announced = true;
-        }
+        readiness::announce(&self.run_dir.synced(), &self.settings.node)?;
+        info!("the first sync is done, {} routes are wanted", self.desired.routes.len());
+        self.announced = true;
         Ok(())
+    }
+
+    fn write_node_files(&mut self, judged: &[Judged], observed: &Observed) -> Vec<String> {
+        let facts = Facts::of(judged, observed);
+        self.node_files.write(facts, &self.settings.cluster_cidrs, &self.run_dir.synced())
     }
 
     /// The claims of listed nodes come before those of held ones: a range that is claimed again
