@@ -1,10 +1,12 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnetwork::IpNetwork;
 
+use crate::source::etcd::options::EtcdOptions;
 use crate::{conflist, subnet_env};
 
 /// Keeps this node's routes to the Pods of all other nodes.
@@ -27,6 +29,16 @@ pub enum Command {
     ///
     /// Exits with 0 if all is well, 1 if something is not, 2 if that cannot be told.
     Status(Status),
+    /// Give this node's subnet in etcd back, for good: the other nodes remove their routes to it.
+    ///
+    /// A daemon that runs here goes on, with its routes; it joins again only when it is started
+    /// again. If none runs, the next one takes any subnet that is free.
+    Leave(Leave),
+    /// Confirm that another node is gone for good: every node removes its routes to it.
+    ///
+    /// The routes to a node whose lease in etcd has expired are held until then, for it may well
+    /// be alive. A node that was alive after all takes its subnet again by itself.
+    Forget(Forget),
 }
 
 /// The options of `run`.
@@ -46,6 +58,15 @@ pub struct Run {
     /// them in steps of at most half.
     #[arg(long, value_name = "PATH", required_if_eq("source", "file"))]
     pub nodes_file: Option<PathBuf>,
+
+    /// How etcd is reached, and how this node is known there, for --source etcd.
+    #[command(flatten)]
+    pub etcd: EtcdOptions,
+
+    /// How long this node's lease in etcd outlives its last sign of life. Its routes on other nodes
+    /// outlive the lease.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = time)]
+    pub lease_ttl: Duration,
 
     /// This node's name in the list [default: the host name]
     #[arg(long, value_name = "NAME")]
@@ -90,6 +111,8 @@ pub struct Run {
 pub enum SourceKind {
     /// A file with a JSON list of nodes.
     File,
+    /// Leases in etcd, in flannel's layout: each node takes its own subnet.
+    Etcd,
 }
 
 /// The options of `status`.
@@ -102,6 +125,57 @@ pub struct Status {
     /// Print JSON instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+/// The options of `leave`.
+#[derive(Debug, Args)]
+pub struct Leave {
+    /// This node's name [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+
+    /// Where the lease is.
+    #[command(flatten)]
+    pub etcd: EtcdOptions,
+
+    /// The folder that the daemon was given.
+    #[arg(long, value_name = "PATH", default_value = "/run/cbr0")]
+    pub run_dir: PathBuf,
+}
+
+/// The options of `forget`.
+#[derive(Debug, Args)]
+pub struct Forget {
+    /// The node that is gone, by the name that `status` shows.
+    #[arg(value_name = "NODE")]
+    pub gone: String,
+
+    /// This node's name [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+
+    /// Where the lease was.
+    #[command(flatten)]
+    pub etcd: EtcdOptions,
+}
+
+/// A number of seconds, or of minutes or hours with a letter behind it. Etcd has no shorter leases
+/// than of a second or two.
+fn time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, &text[number.len()..]),
+        None => (text, "s"),
+    };
+    let number: u64 = number.parse().map_err(|_| "write it like 90, 90s, 30m or 24h".to_owned())?;
+    let seconds = number.saturating_mul(match unit {
+        "h" => 3600,
+        "m" => 60,
+        _ => 1,
+    });
+    match seconds {
+        2..=2_592_000 => Ok(Duration::from_secs(seconds)),
+        _ => Err("it must be between 2s and 720h".to_owned()),
+    }
 }
 
 fn range(text: &str) -> Result<IpNetwork, String> {
@@ -131,6 +205,16 @@ mod tests {
     fn the_file_source_needs_a_file() {
         assert!(refusal("run --source file").contains("--nodes-file"));
         assert!(refusal("run").contains("--source"));
+    }
+
+    #[test]
+    fn times_have_units_and_bounds() {
+        for (text, seconds) in [("90", 90), ("2s", 2), ("30m", 1800), ("24h", 86_400)] {
+            assert_eq!(time(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in ["", "h", "1", "1d", "-5", "721h", "99999999999999999999h"] {
+            assert!(time(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub mod apply;
 pub mod backoff;
 pub mod claims;
 pub mod cli;
+pub mod clock;
 pub mod conflist;
 pub mod daemon;
 pub mod desired;

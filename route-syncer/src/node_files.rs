@@ -140,7 +140,7 @@ mod tests {
             node: "node".into(),
             cidr: cidr.parse().unwrap(),
             gateway: gateway.parse().ok(),
-            held: false,
+            held_since: None,
         };
         Judged { claim, verdict }
     }

@@ -1,0 +1,276 @@
+//! The connection to etcd: endpoints, TLS, user, time limits, and errors that tell the remedy.
+
+use std::error::Error as _;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use etcd_client::{
+    Certificate, Client, ConnectOptions, Error as ClientError, GetOptions, Identity, KeyValue,
+    TlsOptions,
+};
+use tokio::time::timeout;
+
+use super::contents::{Contents, Layout, Stored};
+use super::options::EtcdOptions;
+
+/// How long etcd may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often an idle connection is tried, and how long that may take. Etcd's least is 5 seconds.
+const PING: Duration = Duration::from_secs(10);
+
+/// Why etcd cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EtcdError {
+    /// No endpoint was named.
+    #[error("no etcd is named; give --etcd-endpoints, such as http://10.100.0.1:2379")]
+    NoEndpoints,
+    /// Files for TLS, but an endpoint without.
+    #[error("the endpoint {0} is without TLS, but there are options for it; write https://")]
+    NotTls(String),
+    /// One without the other.
+    #[error("{0} is given without {1}; give both")]
+    Half(&'static str, &'static str),
+    /// A certificate, a key or a password.
+    #[error("cannot read the file {path:?} of {option}: {source}")]
+    File {
+        /// The option that names it.
+        option: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
+    /// Nobody answers.
+    #[error("etcd at {endpoints} does not answer: {reason}; is it running, and the address right?")]
+    Away {
+        /// All of them.
+        endpoints: String,
+        /// What was tried, and what came of it.
+        reason: String,
+    },
+    /// TLS failed.
+    #[error(
+        "etcd at {endpoints}: the connection is not trusted: {reason}; --etcd-cafile must name the \
+         CA of etcd's certificate, the endpoints a name or address that is in it, and \
+         --etcd-certfile a certificate that etcd's CA has signed"
+    )]
+    Certificate {
+        /// All of them.
+        endpoints: String,
+        /// What TLS said.
+        reason: String,
+    },
+    /// The user.
+    #[error(
+        "etcd at {endpoints} lets nobody in: {reason}; see --etcd-username and \
+         --etcd-password-file, and that the user may read and write {prefix}"
+    )]
+    Denied {
+        /// All of them.
+        endpoints: String,
+        /// What etcd said.
+        reason: String,
+        /// The prefix of our keys.
+        prefix: String,
+    },
+    /// Anything else that etcd says.
+    #[error("etcd at {endpoints}: {reason}")]
+    Refused {
+        /// All of them.
+        endpoints: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The watch ended.
+    #[error("the watch of etcd ended: {0}")]
+    Watch(String),
+    /// The lease of this node is gone.
+    #[error("this node's lease expired; it is taken again")]
+    LeaseGone,
+}
+
+/// How to connect.
+#[derive(Clone)]
+pub struct Connection {
+    endpoints: Vec<String>,
+    options: ConnectOptions,
+    /// The names of the keys.
+    pub layout: Layout,
+}
+
+/// A connection.
+pub struct Etcd {
+    pub(super) client: Client,
+    pub(super) layout: Layout,
+    endpoints: String,
+}
+
+impl Connection {
+    /// Reads what the options name.
+    ///
+    /// # Errors
+    /// A file is missing, or the options do not go together.
+    pub fn new(options: &EtcdOptions) -> Result<Self, EtcdError> {
+        if options.endpoints.is_empty() {
+            return Err(EtcdError::NoEndpoints);
+        }
+        let mut connect = ConnectOptions::new()
+            .with_connect_timeout(PATIENCE)
+            .with_keep_alive(PING, PING)
+            .with_require_leader(true);
+        if let Some(tls) = tls(options)? {
+            if let Some(plain) = options.endpoints.iter().find(|url| !url.starts_with("https://")) {
+                return Err(EtcdError::NotTls(plain.clone()));
+            }
+            connect = connect.with_tls(tls);
+        }
+        match (&options.username, &options.password_file) {
+            (Some(user), Some(path)) => {
+                let password = read("--etcd-password-file", path)?;
+                let password = String::from_utf8_lossy(&password);
+                connect = connect
+                    .with_user(user, password.trim_end_matches(['\r', '\n']))
+                    .with_auto_token_refresh(true);
+            }
+            (None, None) => {}
+            (Some(_), None) => {
+                return Err(EtcdError::Half("--etcd-username", "--etcd-password-file"));
+            }
+            (None, Some(_)) => {
+                return Err(EtcdError::Half("--etcd-password-file", "--etcd-username"));
+            }
+        }
+        Ok(Self {
+            endpoints: options.endpoints.clone(),
+            options: connect,
+            layout: Layout::new(&options.prefix),
+        })
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// Etcd does not answer, or not to us.
+    pub async fn open(&self) -> Result<Etcd, EtcdError> {
+        let endpoints = self.endpoints.join(", ");
+        let connected = Client::connect(&self.endpoints, Some(self.options.clone()));
+        let explain = |error| explain(&error, &endpoints, &self.layout.prefix);
+        let client = match timeout(PATIENCE, connected).await {
+            Ok(connected) => connected.map_err(explain)?,
+            Err(_) => return Err(silent(&endpoints)),
+        };
+        Ok(Etcd { client, layout: self.layout.clone(), endpoints })
+    }
+}
+
+fn tls(options: &EtcdOptions) -> Result<Option<TlsOptions>, EtcdError> {
+    let mut tls = TlsOptions::new();
+    if let Some(path) = &options.ca_file {
+        tls = tls.ca_certificate(Certificate::from_pem(read("--etcd-cafile", path)?));
+    }
+    match (&options.cert_file, &options.key_file) {
+        (Some(cert), Some(key)) => {
+            let cert = read("--etcd-certfile", cert)?;
+            tls = tls.identity(Identity::from_pem(cert, read("--etcd-keyfile", key)?));
+        }
+        (None, None) => {}
+        (Some(_), None) => return Err(EtcdError::Half("--etcd-certfile", "--etcd-keyfile")),
+        (None, Some(_)) => return Err(EtcdError::Half("--etcd-keyfile", "--etcd-certfile")),
+    }
+    let wanted = options.ca_file.is_some() || options.cert_file.is_some();
+    Ok(wanted.then_some(tls))
+}
+
+fn read(option: &'static str, path: &Path) -> Result<Vec<u8>, EtcdError> {
+    let read = std::fs::read(path);
+    read.map_err(|source| EtcdError::File { option, path: path.into(), source })
+}
+
+impl Etcd {
+    /// Waits for an answer, not for ever.
+    pub(super) async fn ask<T>(
+        &self,
+        call: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, EtcdError> {
+        match timeout(PATIENCE, call).await {
+            Ok(answer) => answer.map_err(|error| self.explain(&error)),
+            Err(_) => Err(silent(&self.endpoints)),
+        }
+    }
+
+    /// Says what is wrong, and what to do.
+    pub(super) fn explain(&self, error: &ClientError) -> EtcdError {
+        explain(error, &self.endpoints, &self.layout.prefix)
+    }
+
+    /// An answer that is not of the protocol.
+    pub(super) fn strange(&self, what: &str) -> EtcdError {
+        EtcdError::Refused { endpoints: self.endpoints.clone(), reason: what.to_owned() }
+    }
+
+    /// Reads everything below the prefix, at one revision.
+    ///
+    /// # Errors
+    /// Etcd does not answer, or not to us.
+    pub async fn list(&self) -> Result<Contents, EtcdError> {
+        let mut kv = self.client.kv_client();
+        let prefix = self.layout.prefix.clone();
+        let answer = self.ask(kv.get(prefix, Some(GetOptions::new().with_prefix()))).await?;
+        let header = answer.header().ok_or_else(|| self.strange("an answer without a header"))?;
+        let mut contents = Contents {
+            cluster: header.cluster_id(),
+            revision: header.revision(),
+            ..Contents::default()
+        };
+        for kv in answer.kvs() {
+            contents.set(&self.layout, kv.key(), Some(stored(kv)));
+        }
+        Ok(contents)
+    }
+}
+
+/// A key's value, as we keep it.
+pub(super) fn stored(kv: &KeyValue) -> Stored {
+    Stored { value: kv.value().to_vec(), revision: kv.mod_revision(), lease: kv.lease() }
+}
+
+fn silent(endpoints: &str) -> EtcdError {
+    let reason = format!("no answer within {PATIENCE:?}");
+    EtcdError::Away { endpoints: endpoints.to_owned(), reason }
+}
+
+fn explain(error: &ClientError, endpoints: &str, prefix: &str) -> EtcdError {
+    let (endpoints, reason) = (endpoints.to_owned(), words(error));
+    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
+    // The types of the layers below do not tell; their words do.
+    if says(&["certificate", "tls handshake", "TLS handshake", "UnknownIssuer"]) {
+        return EtcdError::Certificate { endpoints, reason };
+    }
+    let denied = ["authentication failed", "permission denied", "user name", "auth token"];
+    if says(&denied) {
+        return EtcdError::Denied { endpoints, reason, prefix: prefix.to_owned() };
+    }
+    let away = ["transport error", "tcp connect", "Connection refused", "no leader", "timed out"];
+    if matches!(error, ClientError::TransportError(_)) || says(&away) {
+        return EtcdError::Away { endpoints, reason };
+    }
+    EtcdError::Refused { endpoints, reason }
+}
+
+/// What it says, and what the layers below say.
+fn words(error: &ClientError) -> String {
+    let (mut text, mut below) = match error {
+        ClientError::GRpcStatus(status) => (status.message().to_owned(), status.source()),
+        ClientError::TransportError(error) => (error.to_string(), error.source()),
+        other => (other.to_string(), None),
+    };
+    while let Some(cause) = below {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        below = cause.source();
+    }
+    text
+}
