@@ -48,6 +48,7 @@ pub struct Row {
     /// Its state.
     pub state: State,
     /// Since when the node is held; null if it is not.
+    #[serde(rename = "heldSince")]
     pub held_since: Option<String>,
     /// More about the state; empty if there is nothing more to say.
     pub detail: String,

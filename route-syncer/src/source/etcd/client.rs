@@ -1,6 +1,7 @@
 //! The connection to etcd: endpoints, TLS, user, time limits, and errors that tell the remedy.
 
 use std::error::Error as _;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,9 +43,12 @@ pub enum EtcdError {
         source: io::Error,
     },
     /// Nobody answers.
-    #[error("etcd at {endpoints} does not answer: {reason}; is it running, and the address right?")]
+    #[error(
+        "etcd at {endpoints} does not answer: {reason}; is it running, and is the address right, \
+         with http or https?"
+    )]
     Away {
-        /// All of them.
+        /// Where.
         endpoints: String,
         /// What was tried, and what came of it.
         reason: String,
@@ -56,7 +60,7 @@ pub enum EtcdError {
          --etcd-certfile a certificate that etcd's CA has signed"
     )]
     Certificate {
-        /// All of them.
+        /// Where.
         endpoints: String,
         /// What TLS said.
         reason: String,
@@ -67,7 +71,7 @@ pub enum EtcdError {
          --etcd-password-file, and that the user may read and write {prefix}"
     )]
     Denied {
-        /// All of them.
+        /// Where.
         endpoints: String,
         /// What etcd said.
         reason: String,
@@ -77,7 +81,7 @@ pub enum EtcdError {
     /// Anything else that etcd says.
     #[error("etcd at {endpoints}: {reason}")]
     Refused {
-        /// All of them.
+        /// Where.
         endpoints: String,
         /// What it said.
         reason: String,
@@ -103,7 +107,7 @@ pub struct Connection {
 pub struct Etcd {
     pub(super) client: Client,
     pub(super) layout: Layout,
-    endpoints: String,
+    endpoint: String,
 }
 
 impl Connection {
@@ -148,19 +152,42 @@ impl Connection {
         })
     }
 
-    /// Connects.
+    /// Connects to the first member that answers, and reads what is there. (A client of all of them
+    /// would go on asking those that are dead, now and then.)
     ///
     /// # Errors
-    /// Etcd does not answer, or not to us.
-    pub async fn open(&self) -> Result<Etcd, EtcdError> {
-        let endpoints = self.endpoints.join(", ");
-        let connected = Client::connect(&self.endpoints, Some(self.options.clone()));
-        let explain = |error| explain(&error, &endpoints, &self.layout.prefix);
+    /// None answers, or not to us.
+    pub async fn open(&self) -> Result<(Etcd, Contents), EtcdError> {
+        let mut problem = None;
+        // Not all nodes ask the same one.
+        let first = RandomState::new().build_hasher().finish() as usize % self.endpoints.len();
+        for endpoint in self.endpoints.iter().cycle().skip(first).take(self.endpoints.len()) {
+            match self.open_one(endpoint).await {
+                Ok(opened) => return Ok(opened),
+                // That one is away says less than why another lets nobody in.
+                Err(EtcdError::Away { reason, .. }) if problem.is_none() => {
+                    let endpoints = self.endpoints.join(", ");
+                    problem = Some(EtcdError::Away { endpoints, reason });
+                }
+                Err(EtcdError::Away { .. }) => {}
+                Err(other) => problem = Some(other),
+            }
+        }
+        Err(problem.unwrap_or(EtcdError::NoEndpoints))
+    }
+
+    async fn open_one(&self, endpoint: &str) -> Result<(Etcd, Contents), EtcdError> {
+        let connected = Client::connect([endpoint], Some(self.options.clone()));
         let client = match timeout(PATIENCE, connected).await {
-            Ok(connected) => connected.map_err(explain)?,
-            Err(_) => return Err(silent(&endpoints)),
+            Ok(connected) => {
+                connected.map_err(|error| explain(&error, endpoint, &self.layout.prefix))?
+            }
+            Err(_) => return Err(silent(endpoint)),
         };
-        Ok(Etcd { client, layout: self.layout.clone(), endpoints })
+        let (layout, endpoint) = (self.layout.clone(), endpoint.to_owned());
+        let etcd = Etcd { client, layout, endpoint };
+        let contents = etcd.list().await?;
+        Ok((etcd, contents))
     }
 }
 
@@ -195,25 +222,25 @@ impl Etcd {
     ) -> Result<T, EtcdError> {
         match timeout(PATIENCE, call).await {
             Ok(answer) => answer.map_err(|error| self.explain(&error)),
-            Err(_) => Err(silent(&self.endpoints)),
+            Err(_) => Err(silent(&self.endpoint)),
         }
     }
 
     /// Says what is wrong, and what to do.
     pub(super) fn explain(&self, error: &ClientError) -> EtcdError {
-        explain(error, &self.endpoints, &self.layout.prefix)
+        explain(error, &self.endpoint, &self.layout.prefix)
     }
 
     /// An answer that is not of the protocol.
     pub(super) fn strange(&self, what: &str) -> EtcdError {
-        EtcdError::Refused { endpoints: self.endpoints.clone(), reason: what.to_owned() }
+        EtcdError::Refused { endpoints: self.endpoint.clone(), reason: what.to_owned() }
     }
 
     /// Reads everything below the prefix, at one revision.
     ///
     /// # Errors
     /// Etcd does not answer, or not to us.
-    pub async fn list(&self) -> Result<Contents, EtcdError> {
+    async fn list(&self) -> Result<Contents, EtcdError> {
         let mut kv = self.client.kv_client();
         let prefix = self.layout.prefix.clone();
         let answer = self.ask(kv.get(prefix, Some(GetOptions::new().with_prefix()))).await?;
@@ -235,23 +262,33 @@ pub(super) fn stored(kv: &KeyValue) -> Stored {
     Stored { value: kv.value().to_vec(), revision: kv.mod_revision(), lease: kv.lease() }
 }
 
-fn silent(endpoints: &str) -> EtcdError {
+fn silent(endpoint: &str) -> EtcdError {
     let reason = format!("no answer within {PATIENCE:?}");
-    EtcdError::Away { endpoints: endpoints.to_owned(), reason }
+    EtcdError::Away { endpoints: endpoint.to_owned(), reason }
 }
 
-fn explain(error: &ClientError, endpoints: &str, prefix: &str) -> EtcdError {
-    let (endpoints, reason) = (endpoints.to_owned(), words(error));
+fn explain(error: &ClientError, endpoint: &str, prefix: &str) -> EtcdError {
+    let (endpoints, reason) = (endpoint.to_owned(), words(error));
     let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
     // The types of the layers below do not tell; their words do.
-    if says(&["certificate", "tls handshake", "TLS handshake", "UnknownIssuer"]) {
+    if says(&["certificate", "tls handshake", "TLS handshake", "UnknownIssuer"])
+        // So ends a handshake in which the other side did not like our certificate.
+        || (endpoints.starts_with("https://") && says(&["operation was canceled"]))
+    {
         return EtcdError::Certificate { endpoints, reason };
     }
     let denied = ["authentication failed", "permission denied", "user name", "auth token"];
     if says(&denied) {
         return EtcdError::Denied { endpoints, reason, prefix: prefix.to_owned() };
     }
-    let away = ["transport error", "tcp connect", "Connection refused", "no leader", "timed out"];
+    let away = [
+        "transport error",
+        "tcp connect",
+        "Connection refused",
+        "no leader",
+        "timed out",
+        "h2 protocol",
+    ];
     if matches!(error, ClientError::TransportError(_)) || says(&away) {
         return EtcdError::Away { endpoints, reason };
     }

@@ -35,8 +35,7 @@ pub enum FarewellError {
 /// # Errors
 /// Etcd does not answer, or the lease changed meanwhile.
 pub async fn leave(connection: &Connection, own: &Identity) -> Result<Vec<String>, FarewellError> {
-    let etcd = connection.open().await?;
-    let contents = etcd.list().await?;
+    let (etcd, contents) = connection.open().await?;
     let mut done = Vec::new();
     for (subnet, identity) in leases(&contents).filter(|(_, other)| other.is_same_node(own)) {
         if !etcd.sign_off(&identity, subnet, &contents, true).await? {
@@ -78,8 +77,7 @@ pub async fn forget(
     if name == own_name {
         return Err(FarewellError::Oneself(name.to_owned()));
     }
-    let etcd = connection.open().await?;
-    let contents = etcd.list().await?;
+    let (etcd, contents) = connection.open().await?;
     let is_meant = |identity: &Identity, key: &str| {
         identity.name == name || format!("{}@{key}", identity.name) == name
     };

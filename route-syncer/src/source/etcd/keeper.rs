@@ -138,8 +138,7 @@ impl Keeper {
     }
 
     async fn try_session(&mut self, updates: &UnboundedSender<Update>) -> Result<End, End> {
-        let etcd = self.connection.open().await?;
-        let mut contents = etcd.list().await?;
+        let (etcd, mut contents) = self.connection.open().await?;
         self.read_anew(&contents)?;
         self.settle(&etcd, &mut contents).await?;
         let mut watch = Watch::open(&etcd, &contents).await?;
