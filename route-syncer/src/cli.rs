@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnetwork::IpNetwork;
 
 use crate::source::etcd::options::EtcdOptions;
-use crate::{conflist, subnet_env};
+use crate::{conflist, install, subnet_env};
 
 /// Keeps this node's routes to the Pods of all other nodes.
 ///
@@ -39,6 +39,16 @@ pub enum Command {
     /// The routes to a node whose lease in etcd has expired are held until then, for it may well
     /// be alive. A node that was alive after all takes its subnet again by itself.
     Forget(Forget),
+    /// Put the plugins bridge, host-local and loopback where container runtimes look.
+    ///
+    /// A file of the same name that is not of cbr0 is kept aside, as NAME.cbr0-saved. What an
+    /// interrupted run left, the next one finishes.
+    Install(Install),
+    /// Take the plugins away again, and put back what was kept aside.
+    ///
+    /// Stop the daemon first, and take down the Pods: without the plugins they cannot be. Routes
+    /// and reservations stay.
+    Uninstall(Uninstall),
 }
 
 /// The options of `run`.
@@ -157,6 +167,40 @@ pub struct Forget {
     /// Where the lease was.
     #[command(flatten)]
     pub etcd: EtcdOptions,
+}
+
+/// The options of `install`.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// The folder that container runtimes look into.
+    #[arg(long, value_name = "DIR", default_value = install::BIN_DIR)]
+    pub bin_dir: PathBuf,
+
+    /// The folder that the plugins are in now [default: this program's]
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// The options of `uninstall`.
+#[derive(Debug, Args)]
+pub struct Uninstall {
+    /// The folder that container runtimes look into.
+    #[arg(long, value_name = "DIR", default_value = install::BIN_DIR)]
+    pub bin_dir: PathBuf,
+
+    /// Remove this conflist too, if the daemon wrote it. Without a path:
+    /// /etc/cni/net.d/10-cbr0.conflist
+    #[arg(long, value_name = "PATH", num_args = 0..=1,
+          default_missing_value = conflist::DEFAULT_PATH)]
+    pub conflist: Option<PathBuf>,
+
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// A number of seconds, or of minutes or hours with a letter behind it. Etcd has no shorter leases

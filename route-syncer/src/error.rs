@@ -4,6 +4,7 @@ use std::io;
 
 use cni_conf::sync_status::SyncStatusError;
 
+use crate::install::InstallError;
 use crate::run_dir::RunDirError;
 use crate::source::SourceError;
 use crate::source::etcd::farewell::FarewellError;
@@ -32,6 +33,9 @@ pub enum Error {
     /// `leave` or `forget`.
     #[error(transparent)]
     Farewell(#[from] FarewellError),
+    /// The plugins cannot be installed or taken away.
+    #[error(transparent)]
+    Install(#[from] InstallError),
     /// The kernel.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),

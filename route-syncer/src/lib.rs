@@ -11,6 +11,8 @@
 //! - [`status`] and [`show`] tell people, [`readiness`] tells plugins, and [`node_files`] tell
 //!   container runtimes ([`conflist`]) and readers of flannel's file ([`subnet_env`]).
 //!
+//! Beside the daemon, [`install`] puts the plugins where container runtimes look.
+//!
 //! The daemon fails static: whatever happens to it or to its source, the routes stay.
 
 #![forbid(unsafe_code)]
@@ -26,6 +28,7 @@ pub mod desired;
 pub mod difference;
 pub mod error;
 pub mod forwarding;
+pub mod install;
 pub mod masquerade;
 pub mod monitor;
 pub mod node_files;

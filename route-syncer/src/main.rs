@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use route_syncer::cli::{Cli, Command, Forget, Leave, Run, SourceKind, Status};
+use route_syncer::cli::{Cli, Command, Forget, Install, Leave, Run, SourceKind, Status, Uninstall};
 use route_syncer::error::Error;
 use route_syncer::reconcile::Settings;
 use route_syncer::run_dir::RunDir;
@@ -18,7 +18,7 @@ use route_syncer::source::etcd::options::EtcdOptions;
 use route_syncer::source::etcd::state::StateFile;
 use route_syncer::source::etcd::{EtcdSource, farewell};
 use route_syncer::source::file::NodesFile;
-use route_syncer::{daemon, show};
+use route_syncer::{daemon, install, show};
 use tokio::runtime::Runtime;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
@@ -42,6 +42,8 @@ fn main() -> ExitCode {
             error!("{problem}");
             ExitCode::from(UNKNOWN)
         }),
+        Command::Install(options) => exit_code(install(options)),
+        Command::Uninstall(options) => exit_code(uninstall(&options)),
     }
 }
 
@@ -140,4 +142,14 @@ fn status(options: &Status) -> Result<ExitCode, Error> {
     // Whoever closed the pipe has read enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(if shown.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn install(options: Install) -> Result<(), Error> {
+    let Install { bin_dir, from, dry_run } = options;
+    Ok(install::install(&bin_dir, from, dry_run, &mut std::io::stdout())?)
+}
+
+fn uninstall(options: &Uninstall) -> Result<(), Error> {
+    let Uninstall { bin_dir, conflist, dry_run } = options;
+    Ok(install::uninstall(bin_dir, conflist.as_deref(), *dry_run, &mut std::io::stdout())?)
 }
