@@ -24,6 +24,8 @@ pub enum Part {
     Reference,
     /// `strace`.
     Strace,
+    /// `systemd-analyze`, of systemd. No systemd need run.
+    SystemdAnalyze,
 }
 
 impl Part {
@@ -34,6 +36,7 @@ impl Part {
             Part::Ip => "ip",
             Part::Reference => "reference",
             Part::Strace => "strace",
+            Part::SystemdAnalyze => "systemd-analyze",
         }
     }
 
@@ -41,7 +44,7 @@ impl Part {
         let fetched = env::var_os("CBR0_PARTS_DIR").map(|dir| Path::new(&dir).join(self.name()));
         fetched.filter(|path| path.exists()).or_else(|| match self {
             Part::Reference => None,
-            Part::Cnitool | Part::Ip | Part::Strace => in_path(self.name()),
+            Part::Cnitool | Part::Ip | Part::Strace | Part::SystemdAnalyze => in_path(self.name()),
         })
     }
 }
