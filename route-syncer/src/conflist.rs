@@ -113,7 +113,7 @@ mod tests {
 
     fn facts(ranges: &[&str]) -> Facts {
         let ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
-        Facts { ranges, mtu: 1450 }
+        Facts { ranges, mtu: 1450, cluster: Vec::new() }
     }
 
     fn rendered(ranges: &[&str]) -> Value {

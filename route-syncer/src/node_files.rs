@@ -19,6 +19,8 @@ pub struct Facts {
     pub ranges: Vec<IpNetwork>,
     /// The largest packet that Pods may send, in bytes.
     pub mtu: u32,
+    /// The ranges that all nodes' Pods are in, as far as they are known.
+    pub cluster: Vec<IpNetwork>,
 }
 
 /// A fact that is not known yet.
@@ -40,7 +42,11 @@ impl Facts {
     ///
     /// # Errors
     /// One of the facts is not known.
-    pub fn of(judged: &[Judged], observed: &Observed) -> Result<Self, Unknown> {
+    pub fn of(
+        judged: &[Judged],
+        observed: &Observed,
+        cluster: Vec<IpNetwork>,
+    ) -> Result<Self, Unknown> {
         let own: Vec<_> =
             judged.iter().filter(|one| one.verdict == Verdict::Own).map(|one| &one.claim).collect();
         if own.is_empty() {
@@ -48,7 +54,7 @@ impl Facts {
         }
         let addresses: Vec<IpAddr> = own.iter().filter_map(|claim| claim.gateway).collect();
         let mtu = uplink_mtu(&addresses, judged, observed).ok_or(Unknown::Uplink)?;
-        Ok(Self { ranges: own.iter().map(|claim| claim.cidr).collect(), mtu })
+        Ok(Self { ranges: own.iter().map(|claim| claim.cidr).collect(), mtu, cluster })
     }
 }
 
@@ -87,12 +93,7 @@ impl NodeFiles {
     }
 
     /// Makes the files tell these facts. Returns what is not as it should be.
-    pub fn write(
-        &mut self,
-        facts: Result<Facts, Unknown>,
-        cluster: &[IpNetwork],
-        synced: &Path,
-    ) -> Vec<String> {
+    pub fn write(&mut self, facts: Result<Facts, Unknown>, synced: &Path) -> Vec<String> {
         let facts = match facts {
             Ok(facts) if self.in_place.as_ref() == Some(&facts) => return Vec::new(),
             Ok(facts) => facts,
@@ -106,7 +107,7 @@ impl NodeFiles {
             }
         }
         if let Some(path) = &self.subnet_env {
-            match subnet_env::write(path, &facts, cluster) {
+            match subnet_env::write(path, &facts) {
                 Ok(written) => note(written, path),
                 Err(problem) => problems.push(problem.to_string()),
             }
@@ -177,7 +178,7 @@ mod tests {
     }
 
     fn mtu(judged: &[Judged]) -> Result<u32, Unknown> {
-        Facts::of(judged, &observed()).map(|facts| facts.mtu)
+        Facts::of(judged, &observed(), Vec::new()).map(|facts| facts.mtu)
     }
 
     #[test]
@@ -197,7 +198,7 @@ mod tests {
     #[test]
     fn the_ranges_are_this_nodes_own() {
         let both = [own("10.0.1.0/24", "10.100.0.1"), other(2), own("fd00:1::/64", "fd00::1")];
-        let facts = Facts::of(&both, &observed()).unwrap();
+        let facts = Facts::of(&both, &observed(), Vec::new()).unwrap();
         assert_eq!(
             facts.ranges.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["10.0.1.0/24", "fd00:1::/64"]
@@ -210,19 +211,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("subnet.env");
         let mut files = NodeFiles::new(None, Some(path.clone()));
-        let facts = Facts { ranges: vec!["10.0.1.0/24".parse().unwrap()], mtu: 1500 };
+        let cluster = |ranges: &[&str]| Facts {
+            ranges: vec!["10.0.1.0/24".parse().unwrap()],
+            mtu: 1500,
+            cluster: ranges.iter().map(|range| range.parse().unwrap()).collect(),
+        };
         let synced = Path::new("/run/cbr0/synced.json");
         for _ in 0..2 {
-            assert_eq!(files.write(Err(Unknown::Range), &[], synced).len(), 1);
-            assert_eq!(files.write(Ok(facts.clone()), &[], synced).len(), 1);
+            assert_eq!(files.write(Err(Unknown::Range), synced).len(), 1);
+            assert_eq!(files.write(Ok(cluster(&[])), synced).len(), 1);
         }
-        let cluster = ["10.0.0.0/14".parse().unwrap()];
-        assert!(files.write(Ok(facts.clone()), &cluster, synced).is_empty());
+        assert!(files.write(Ok(cluster(&["10.0.0.0/14"])), synced).is_empty());
         std::fs::remove_file(&path).unwrap();
-        assert!(files.write(Ok(facts.clone()), &cluster, synced).is_empty());
+        assert!(files.write(Ok(cluster(&["10.0.0.0/14"])), synced).is_empty());
         assert!(!path.exists());
+        assert!(files.write(Ok(cluster(&["10.0.0.0/15"])), synced).is_empty());
+        assert!(std::fs::read_to_string(&path).unwrap().contains("10.0.0.0/15"));
+        std::fs::remove_file(&path).unwrap();
         files.distrust();
-        assert!(files.write(Ok(facts), &cluster, synced).is_empty());
+        assert!(files.write(Ok(cluster(&["10.0.0.0/15"])), synced).is_empty());
         assert!(path.exists());
     }
 }

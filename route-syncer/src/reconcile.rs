@@ -260,8 +260,8 @@ impl Reconciler {
     }
 
     fn write_node_files(&mut self, judged: &[Judged], observed: &Observed) -> Vec<String> {
-        let facts = Facts::of(judged, observed);
-        self.node_files.write(facts, &self.cluster_cidrs(), &self.run_dir.synced())
+        let facts = Facts::of(judged, observed, self.cluster_cidrs());
+        self.node_files.write(facts, &self.run_dir.synced())
     }
 
     /// The ranges of the cluster: those of the command line, and those that the source knows.

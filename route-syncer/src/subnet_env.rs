@@ -43,14 +43,15 @@ pub enum SubnetEnvError {
 }
 
 /// The file's text; the first subnet without a range of the cluster around it is the error.
-fn render(facts: &Facts, cluster: &[IpNetwork]) -> Result<String, IpNetwork> {
+fn render(facts: &Facts) -> Result<String, IpNetwork> {
     let mut text = String::new();
     for (family, v4) in [("", true), ("IPV6_", false)] {
         // It has place for one subnet a family.
         let Some(&subnet) = facts.ranges.iter().find(|range| range.is_ipv4() == v4) else {
             continue;
         };
-        let networks: Vec<String> = cluster
+        let networks: Vec<String> = facts
+            .cluster
             .iter()
             .filter(|network| network.is_ipv4() == v4)
             .map(ToString::to_string)
@@ -79,12 +80,12 @@ fn gateway(subnet: IpNetwork) -> IpAddr {
 ///
 /// # Errors
 /// It cannot be written, or the ranges of the cluster are not known. What is there is as it was.
-pub fn write(path: &Path, facts: &Facts, cluster: &[IpNetwork]) -> Result<bool, SubnetEnvError> {
+pub fn write(path: &Path, facts: &Facts) -> Result<bool, SubnetEnvError> {
     let failed = |what| {
         let path = path.to_owned();
         move |source| SubnetEnvError::Io { path, what, source }
     };
-    let text = render(facts, cluster)
+    let text = render(facts)
         .map_err(|subnet| SubnetEnvError::NoNetwork { path: path.to_owned(), subnet })?;
     if fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
         return Ok(false);
@@ -104,15 +105,15 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn facts(ranges: &[&str]) -> Facts {
-        Facts { ranges: networks(ranges), mtu: 1500 }
+    fn facts(ranges: &[&str], cluster: &[&str]) -> Facts {
+        Facts { ranges: networks(ranges), mtu: 1500, cluster: networks(cluster) }
     }
 
     #[test]
     fn it_is_as_flannel_writes_it() {
-        let cluster = networks(&["10.0.0.0/14", "fd00::/48", "10.8.0.0/16"]);
+        let cluster = ["10.0.0.0/14", "fd00::/48", "10.8.0.0/16"];
         assert_eq!(
-            render(&facts(&["fd00:0:0:1::/64", "10.0.1.0/24"]), &cluster).unwrap(),
+            render(&facts(&["fd00:0:0:1::/64", "10.0.1.0/24"], &cluster)).unwrap(),
             "FLANNEL_NETWORK=10.0.0.0/14,10.8.0.0/16\n\
              FLANNEL_SUBNET=10.0.1.1/24\n\
              FLANNEL_IPV6_NETWORK=fd00::/48\n\
@@ -121,7 +122,7 @@ mod tests {
              FLANNEL_IPMASQ=true\n"
         );
         assert_eq!(
-            render(&facts(&["10.0.1.0/24"]), &cluster[..1]).unwrap(),
+            render(&facts(&["10.0.1.0/24"], &cluster[..1])).unwrap(),
             "FLANNEL_NETWORK=10.0.0.0/14\nFLANNEL_SUBNET=10.0.1.1/24\n\
              FLANNEL_MTU=1500\nFLANNEL_IPMASQ=true\n"
         );
@@ -131,18 +132,18 @@ mod tests {
     fn it_is_written_when_it_differs() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("flannel/subnet.env");
-        let cluster = networks(&["10.0.0.0/14"]);
-        assert!(write(&path, &facts(&["10.0.1.0/24"]), &cluster).unwrap());
-        assert!(!write(&path, &facts(&["10.0.1.0/24"]), &cluster).unwrap());
-        assert!(write(&path, &facts(&["10.0.2.0/24"]), &cluster).unwrap());
+        let cluster = ["10.0.0.0/14"];
+        assert!(write(&path, &facts(&["10.0.1.0/24"], &cluster)).unwrap());
+        assert!(!write(&path, &facts(&["10.0.1.0/24"], &cluster)).unwrap());
+        assert!(write(&path, &facts(&["10.0.2.0/24"], &cluster)).unwrap());
     }
 
     #[test]
     fn without_the_clusters_range_it_is_not_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("subnet.env");
-        let ranges = facts(&["10.0.1.0/24", "fd00:1::/64"]);
-        let error = write(&path, &ranges, &networks(&["10.0.0.0/14"])).unwrap_err().to_string();
+        let facts = facts(&["10.0.1.0/24", "fd00:1::/64"], &["10.0.0.0/14"]);
+        let error = write(&path, &facts).unwrap_err().to_string();
         assert!(error.contains("fd00:1::/64") && error.contains("--cluster-cidr"), "{error}");
         assert!(!path.exists());
     }
