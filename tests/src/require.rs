@@ -18,6 +18,8 @@ use crate::error::{Context, LabError, Result};
 pub enum Part {
     /// `cnitool`, the reference runtime.
     Cnitool,
+    /// `etcd`, with `etcdctl` beside it.
+    Etcd,
     /// `ip`, of iproute2.
     Ip,
     /// The folder of the reference plugins.
@@ -33,6 +35,7 @@ impl Part {
     pub fn name(self) -> &'static str {
         match self {
             Part::Cnitool => "cnitool",
+            Part::Etcd => "etcd",
             Part::Ip => "ip",
             Part::Reference => "reference",
             Part::Strace => "strace",
@@ -40,11 +43,12 @@ impl Part {
         }
     }
 
-    fn find(self) -> Option<PathBuf> {
+    /// Where it is: in the folder that `CBR0_PARTS_DIR` names, or in `PATH`.
+    pub fn find(self) -> Option<PathBuf> {
         let fetched = env::var_os("CBR0_PARTS_DIR").map(|dir| Path::new(&dir).join(self.name()));
         fetched.filter(|path| path.exists()).or_else(|| match self {
             Part::Reference => None,
-            Part::Cnitool | Part::Ip | Part::Strace | Part::SystemdAnalyze => in_path(self.name()),
+            _ => in_path(self.name()),
         })
     }
 }
