@@ -49,6 +49,7 @@ fn the_unit_says_what_the_daemon_needs() -> Outcome {
         // Without the sign in it plugins would say that they are not ready, once the daemon stops.
         ("[Service]", "RuntimeDirectory", "cbr0"),
         ("[Service]", "RuntimeDirectoryPreserve", "yes"),
+        ("[Service]", "StateDirectory", "cbr0"),
         ("[Service]", "CapabilityBoundingSet", "CAP_NET_ADMIN"),
         ("[Service]", "EnvironmentFile", "/etc/cbr0/route-syncer.env"),
         ("[Install]", "WantedBy", "multi-user.target"),
