@@ -51,6 +51,9 @@ pub struct Keeper {
     left: Option<Subnet>,
     /// The lease to keep alive; 0 for none.
     lease: i64,
+    /// Whether this node's value was corrected since etcd was read anew. Who finds it changed again
+    /// has a twin, and must not go on for ever.
+    corrected: bool,
     /// Whether etcd was read in this life.
     started: bool,
     /// When and why everything was read anew.
@@ -97,6 +100,7 @@ impl Keeper {
             lack: None,
             left: None,
             lease: 0,
+            corrected: false,
             started: false,
             note: None,
             ended: None,
@@ -172,6 +176,7 @@ impl Keeper {
         if let Some(doubt) = &doubt {
             error!("{doubt}: nodes that it no longer names are held");
         }
+        self.corrected = false;
         if let Some(why) = self.ended.take() {
             self.note = Some(format!("etcd was read anew at {}, for {why}", clock::now()));
         }
@@ -222,7 +227,13 @@ impl Keeper {
                     self.have(subnet, lease);
                     return Ok(());
                 }
+                Own::Has { subnet, lease, stale: Some(_) } if self.corrected => {
+                    self.have(subnet, lease);
+                    self.lack = Some(Lack::Twin(subnet));
+                    return Ok(());
+                }
                 Own::Has { subnet, lease, stale: Some(revision) } => {
+                    self.corrected = true;
                     if etcd.rewrite(&self.own, subnet, lease, revision).await? {
                         self.have(subnet, lease);
                         return Ok(());

@@ -64,6 +64,12 @@ pub enum Lack {
         /// Who has it, by name and address.
         holder: String,
     },
+    /// A copy of this machine runs.
+    #[error(
+        "another machine with this node's name and machine ID writes the lease of {0} too; give \
+         one of the two a machine ID of its own (rm /etc/machine-id; systemd-machine-id-setup)"
+    )]
+    Twin(Subnet),
     /// It was told to.
     #[error(
         "this node has left the cluster, its subnet {0} is free; stop the daemon, or start it \
