@@ -297,7 +297,7 @@ fn what_a_killed_join_left_is_removed_by_down() -> Outcome {
     let Some(place) = Place::new()? else { return Ok(()) };
     let kept = place.demo(&["--nodes", "1", "--pods", "1", "--keep"])?;
     assert!(kept.status.success(), "{kept:#?}");
-    let mut join = place.until(&["join"], "node2 has joined")?;
+    let mut join = place.until(&["join"], "node2 joins")?;
     join.interrupt(Signal::SIGKILL)?;
     join.wait()?;
     let down = place.demo(&["down"])?;

@@ -7,7 +7,7 @@ use cbr0_tests::{LabError, Result};
 
 use crate::calls::{self, Calls};
 use crate::lab::{Lab, Source};
-use crate::member::{Member, start_syncers, wait_for_routes};
+use crate::member::{Member, start_syncers};
 use crate::show;
 
 /// Adds a node with its Pods.
@@ -15,19 +15,20 @@ pub(crate) fn join() -> Result<ExitCode> {
     let mut lab = Lab::load()?;
     let (joined, calls) = calls::during(&lab.pods(), || {
         let mut joining = lab.make_node()?;
+        println!("{} joins; the Pods of the others go on calling.", joining.node.name);
         if lab.source == Source::File {
             lab.write_nodes(Some(&joining))?;
         }
         start_syncers(std::slice::from_ref(&joining), &lab.facts())?;
         joining.add_pods(lab.pods_a_node)?;
-        wait_for_routes(lab.members.iter().chain([&joining]))?;
+        lab.wait_for_routes(Some(&joining))?;
         Ok(joining)
     })?;
     let name = joined.node.name.clone();
     lab.members.push(joined);
     lab.members.sort_by_key(|member| member.number);
     lab.save()?;
-    println!("{name} has joined; all nodes have their routes to its Pods.\n");
+    println!("{name} has joined: all nodes have their routes to its Pods.\n");
     show::pods(&lab.members);
     conclude(&lab, &calls)
 }
@@ -37,14 +38,15 @@ pub(crate) fn leave(name: Option<&str>) -> Result<ExitCode> {
     let mut lab = Lab::load()?;
     let leaving = take(&mut lab.members, name)?;
     let ((), calls) = calls::during(&lab.pods(), || {
+        println!("{} leaves; the Pods of the others go on calling.", leaving.node.name);
         leaving.delete_pods()?;
         sign_off(&lab, &leaving)?;
-        wait_for_routes(&lab.members)
+        lab.wait_for_routes(None)
     })?;
     let name = leaving.node.name.clone();
     leaving.remove(&lab.switch)?;
     lab.save()?;
-    println!("{name} has left; no other node has a route to its Pods any more.\n");
+    println!("{name} has left: no other node has a route to its Pods any more.\n");
     conclude(&lab, &calls)
 }
 

@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::matrix::{Kind, Party};
-use crate::member::{AddedPod, Member};
+use crate::member::{AddedPod, Member, wait_for_routes};
 use crate::{Plan, names, state};
 
 /// Where the nodes' route syncers learn of each other.
@@ -41,7 +41,8 @@ pub(crate) struct Lab {
 
 /// The network of all Pods, in flannel's format: the ranges of DESIGN.md.
 const CONFIG_KEY: &str = "/coreos.com/network/config";
-const CONFIG: &str = r#"{"Network": "10.0.0.0/14", "SubnetLen": 24, "EnableIPv6": true, "IPv6Network": "fd00::/48"}"#;
+const CONFIG: &str = r#"{"Network": "10.0.0.0/14", "SubnetLen": 24,
+ "EnableIPv6": true, "IPv6Network": "fd00::/48"}"#;
 
 /// Where it is written down who is in the lab.
 const RECORD: &str = "lab.json";
@@ -154,6 +155,11 @@ impl Lab {
         let nodes = self.members.iter().chain(joining);
         let nodes = nodes.map(|member| (member.number, &member.node));
         cluster::write_nodes(&state::path("nodes.json"), nodes)
+    }
+
+    /// Waits until all members, and who is about to join, have the routes to each other's Pods.
+    pub(crate) fn wait_for_routes(&self, joining: Option<&Member>) -> Result<()> {
+        wait_for_routes(&self.members.iter().chain(joining).collect::<Vec<_>>())
     }
 
     /// All Pods.

@@ -2,8 +2,8 @@
 //!
 //! A switch, a router, an outside host and N nodes are network namespaces; every node runs the
 //! route syncer and gets M Pods from the plugins, through the conflist people copy. Then everybody
-//! calls everybody and says what source address the other end saw. Of a demo that is kept, nodes can
-//! leave ([`change`]), and others join.
+//! calls everybody and says what source address the other end saw. Of a demo that is kept, nodes
+//! can leave ([`change`]), and others join.
 //!
 //! One process makes all of it ([`worker`]), another only watches it and cleans up
 //! ([`supervisor`]): so nothing stays behind, however the first one ends. What must be found again

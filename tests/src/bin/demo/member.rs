@@ -118,12 +118,10 @@ pub(crate) fn start_syncers(members: &[Member], facts: &Facts) -> Result<()> {
 }
 
 /// Waits until each of these nodes has the routes to all the others' Pods, and no more.
-pub(crate) fn wait_for_routes<'a>(
-    members: impl IntoIterator<Item = &'a Member> + Clone,
-) -> Result<()> {
-    for viewer in members.clone() {
-        let others = members.clone().into_iter().filter(|other| other.number != viewer.number);
-        let ranges: Vec<_> = others.map(Member::ranges).collect::<Result<_>>()?;
+pub(crate) fn wait_for_routes(members: &[&Member]) -> Result<()> {
+    for viewer in members {
+        let others = members.iter().filter(|other| other.number != viewer.number);
+        let ranges: Vec<_> = others.map(|other| other.ranges()).collect::<Result<_>>()?;
         let wanted: BTreeSet<IpNetwork> = ranges.into_iter().flatten().collect();
         // A route syncer writes its status once the routes are there.
         let folder = FolderEvents::open(viewer.node.folder())?;

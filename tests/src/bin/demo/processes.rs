@@ -1,9 +1,9 @@
 //! The demo's processes, which must be found again whoever was killed in between.
 //!
 //! A worker leads a process group, and all that it starts is in this group from birth. So the only
-//! processes that are recorded are workers: the first, and one for each change of a kept demo. Nobody else is ever ended: a process is told from a later
-//! one with the same number by the time it was started, and a member of the group by the namespace
-//! it is in.
+//! processes that are recorded are workers: the first, and one for each change of a kept demo.
+//! Nobody else is ever ended: a process is told from a later one with the same number by the time it
+//! was started, and a member of the group by the namespace it is in.
 
 use std::collections::HashSet;
 use std::fs;

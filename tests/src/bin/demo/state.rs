@@ -12,7 +12,7 @@ use crate::names;
 use crate::processes::Process;
 
 const FOLDER: &str = "/run/cbr0-demo";
-/// What the records of workers begin with: who makes or changes the demo, and leads what runs in it.
+/// What the records of workers begin with: of who makes or changes the demo, and leads what runs.
 const WORKER: &str = "worker";
 /// Is there when the demo was told to stay.
 const KEPT: &str = "kept";

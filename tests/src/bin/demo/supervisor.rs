@@ -39,11 +39,17 @@ pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
 /// Has a demo changed that was kept. It stays, whatever becomes of the change.
 pub(crate) fn change() -> Result<ExitCode> {
     let signals = begin()?;
-    let nothing = "there is no demo to change: start one with \"demo --keep\"";
+    let nothing =
+        || LabError::Wrong("there is no demo to change: start one with \"demo --keep\"".to_owned());
     if !state::is_kept() {
-        return Err(LabError::Wrong(nothing.to_owned()));
+        return Err(nothing());
     }
-    let _state = State::claim()?;
+    let state = State::claim()?;
+    // Its end may have come just before.
+    if !state::is_kept() {
+        state.remove_everything()?;
+        return Err(nothing());
+    }
     let code = match work(&signals)? {
         End::Exited(status) => exit_code(status),
         End::Interrupted(signal) => {
@@ -57,7 +63,8 @@ pub(crate) fn change() -> Result<ExitCode> {
     Ok(code)
 }
 
-/// Asks for the right to do all that, and takes signals only where they are waited for from here on.
+/// Asks for the right to do all that. From here on, signals are only taken where they are waited
+/// for.
 fn begin() -> Result<SigSet> {
     if !require::is_root()? {
         return Err(LabError::Wrong(

@@ -9,7 +9,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::getppid;
 
 use crate::lab::{Lab, Source};
-use crate::member::{start_syncers, wait_for_routes};
+use crate::member::start_syncers;
 use crate::{Cli, Command, Plan, change, show, state};
 
 /// Does what the supervisor was asked for.
@@ -40,7 +40,7 @@ fn build(plan: Plan) -> Result<ExitCode> {
 
     lab.members.iter_mut().try_for_each(|member| member.add_pods(plan.pods))?;
     show::pods(&lab.members);
-    wait_for_routes(&lab.members)?;
+    lab.wait_for_routes(None)?;
     show::routes(&lab.members)?;
     lab.save()?;
     if !show::matrix(&lab)? {
