@@ -24,6 +24,7 @@ pub struct Etcd {
     folder: PathBuf,
     /// What clients are told.
     pub endpoint: String,
+    options: Vec<String>,
     /// The folder of the data: another one after a restored backup.
     data: PathBuf,
     running: Option<Child>,
@@ -35,6 +36,19 @@ impl Etcd {
     /// # Errors
     /// It does not start.
     pub fn start(program: PathBuf, host: &Node, address: IpAddr) -> Result<Self> {
+        Self::start_at(program, host, format!("http://{address}:2379"), Vec::new())
+    }
+
+    /// As [`Etcd::start`], at a URL of its own, with more options, such as those for TLS.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_at(
+        program: PathBuf,
+        host: &Node,
+        endpoint: String,
+        options: Vec<String>,
+    ) -> Result<Self> {
         let folder = host.folder().join("etcd");
         fs::create_dir_all(&folder).context(|| format!("make {}", folder.display()))?;
         let mut etcd = Etcd {
@@ -42,7 +56,8 @@ impl Etcd {
             netns: NetNs::open(&host.netns().path())?,
             data: folder.join("data"),
             folder,
-            endpoint: format!("http://{address}:2379"),
+            endpoint,
+            options,
             running: None,
         };
         etcd.run()?;
@@ -65,6 +80,7 @@ impl Etcd {
             .args(["--listen-client-urls", &self.endpoint])
             .args(["--advertise-client-urls", &self.endpoint])
             .args(["--listen-peer-urls", "http://127.0.0.1:2380"])
+            .args(&self.options)
             // Leases of few seconds need a quick leader.
             .args(["--heartbeat-interval", "10", "--election-timeout", "100"])
             .env("NOTIFY_SOCKET", &socket)

@@ -20,6 +20,8 @@ pub enum Part {
     Cnitool,
     /// `etcd`, with `etcdctl` beside it.
     Etcd,
+    /// `openssl`, the program.
+    Openssl,
     /// `ip`, of iproute2.
     Ip,
     /// The folder of the reference plugins.
@@ -36,6 +38,7 @@ impl Part {
         match self {
             Part::Cnitool => "cnitool",
             Part::Etcd => "etcd",
+            Part::Openssl => "openssl",
             Part::Ip => "ip",
             Part::Reference => "reference",
             Part::Strace => "strace",

@@ -17,7 +17,8 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::Value;
 
 pub(crate) const PREFIX: &str = "/coreos.com/network";
-const ROUTER: &str = "10.100.0.1";
+/// Where etcd is.
+pub(crate) const ROUTER: &str = "10.100.0.1";
 const PROTOCOL: u8 = 214;
 const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTM_DELROUTE: u16 = 25;
@@ -45,13 +46,17 @@ impl Lab {
     }
 
     pub(crate) fn without_config(nodes: u8) -> Result<Option<Self>> {
+        Self::at(nodes, format!("http://{ROUTER}:2379"), Vec::new())
+    }
+
+    /// With an etcd at this URL, and more options for it.
+    pub(crate) fn at(nodes: u8, endpoint: String, options: Vec<String>) -> Result<Option<Self>> {
         if !require::root()? {
             return Ok(None);
         }
         let Some(program) = require::part(Part::Etcd)? else { return Ok(None) };
         let topology = Topology::create(nodes)?;
-        let address = ROUTER.parse().map_err(|_| LabError::Wrong(ROUTER.to_owned()))?;
-        let etcd = Etcd::start(program, &topology.router, address)?;
+        let etcd = Etcd::start_at(program, &topology.router, endpoint, options)?;
         Ok(Some(Lab { topology, etcd }))
     }
 

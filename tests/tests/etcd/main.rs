@@ -8,3 +8,4 @@ mod formats;
 mod join;
 mod leases;
 mod outages;
+mod tls;
