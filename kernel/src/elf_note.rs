@@ -66,6 +66,14 @@ mod carried {
 /// # Errors
 /// The file cannot be opened or read. A file that is no ELF program is no error: it is not ours.
 pub fn is_ours(path: &Path) -> io::Result<bool> {
+    Ok(version(path)?.as_deref() == Some(env!("CARGO_PKG_VERSION")))
+}
+
+/// The version of a binary of ours, whichever it is; none if the file is not ours.
+///
+/// # Errors
+/// As [`is_ours`].
+pub fn version(path: &Path) -> io::Result<Option<String>> {
     let file = File::open(path)?;
     let mut head = vec![0; HEAD];
     let read = file.read_at(&mut head, 0)?;
@@ -74,11 +82,11 @@ pub fn is_ours(path: &Path) -> io::Result<bool> {
         let mut segment = vec![0; length];
         // A segment cut short has no note of ours at its end.
         let read = file.read_at(&mut segment, offset)?;
-        if holds_our_note(&segment[..read]) {
-            return Ok(true);
+        if let Some(version) = our_version(&segment[..read]) {
+            return Ok(Some(version));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Offset and length of each note segment of a 64-bit ELF file in this machine's byte order.
@@ -106,20 +114,21 @@ fn note_segments(head: &[u8]) -> Vec<(u64, usize)> {
     segments().unwrap_or_default()
 }
 
-fn holds_our_note(mut notes: &[u8]) -> bool {
-    let content = content();
+/// The version in our note, if it is among these.
+fn our_version(mut notes: &[u8]) -> Option<String> {
     while let (Some(owner), Some(length), Some(kind)) =
         (number_u32(notes, 0), number_u32(notes, 4), number_u32(notes, 8))
     {
         let content_at = 12 + (owner as usize).next_multiple_of(4);
         let end = content_at.saturating_add(length as usize);
         let is_owner = owner == OWNER_LENGTH && notes.get(12..20) == Some(OWNER);
-        if is_owner && kind == BUILD_VERSION && notes.get(content_at..end) == Some(&content) {
-            return true;
+        if is_owner && kind == BUILD_VERSION && length as usize == CONTENT {
+            let version = String::from_utf8_lossy(notes.get(content_at..end)?);
+            return Some(version.trim_end_matches('\0').to_owned());
         }
         notes = notes.get(end.next_multiple_of(4)..).unwrap_or_default();
     }
-    false
+    None
 }
 
 fn number_u16(bytes: &[u8], at: usize) -> Option<u16> {
@@ -141,7 +150,9 @@ mod tests {
 
     #[test]
     fn a_binary_with_the_note_is_ours() {
-        assert!(is_ours(&std::env::current_exe().unwrap()).unwrap());
+        let running = std::env::current_exe().unwrap();
+        assert!(is_ours(&running).unwrap());
+        assert_eq!(version(&running).unwrap().unwrap(), env!("CARGO_PKG_VERSION"));
     }
 
     #[test]
@@ -149,26 +160,29 @@ mod tests {
         assert!(!is_ours(Path::new("/bin/sh")).unwrap());
         assert!(!is_ours(Path::new("/etc/passwd")).unwrap());
         assert!(!is_ours(Path::new("/dev/null")).unwrap());
+        assert_eq!(version(Path::new("/bin/sh")).unwrap(), None);
         assert!(is_ours(Path::new("/nonexistent")).is_err());
     }
 
     #[test]
-    fn another_version_is_not_ours() {
+    fn the_version_is_read_whichever_it_is() {
         let mut bytes = Vec::new();
         for number in [OWNER_LENGTH, CONTENT as u32, BUILD_VERSION] {
             bytes.extend_from_slice(&number.to_ne_bytes());
         }
         bytes.extend_from_slice(OWNER);
         bytes.extend_from_slice(&content());
-        assert!(holds_our_note(&bytes));
-        bytes[20] = b'9';
-        assert!(!holds_our_note(&bytes));
+        assert_eq!(our_version(&bytes).unwrap(), env!("CARGO_PKG_VERSION"));
+        bytes[20..26].copy_from_slice(b"0.0.9\0");
+        assert_eq!(our_version(&bytes).unwrap(), "0.0.9");
+        bytes[8] = 2;
+        assert_eq!(our_version(&bytes), None, "another kind of note");
     }
 
     proptest::proptest! {
         #[test]
         fn no_file_makes_it_panic(bytes: Vec<u8>) {
-            let _ = holds_our_note(&bytes);
+            let _ = our_version(&bytes);
             let _ = note_segments(&[&[0x7f, b'E', b'L', b'F', 2, 1], &bytes[..]].concat());
         }
     }

@@ -10,7 +10,7 @@ use ipnetwork::IpNetwork;
 
 use crate::observed::{Address, Link};
 use crate::ranges::{self, Disjoint};
-use crate::source::Node;
+use crate::source::{HeldNode, Node};
 
 /// The shortest prefix a claim may have. Shorter ones are mistakes that take over other networks.
 const SHORTEST_V4: u8 = 8;
@@ -25,8 +25,8 @@ pub struct Claim {
     pub cidr: IpNetwork,
     /// The node's address of the same family, if it has one.
     pub gateway: Option<IpAddr>,
-    /// Held: the source no longer names the node, but its going is not believed yet.
-    pub held: bool,
+    /// Since when it is held: the source no longer names the node, but its going is not believed.
+    pub held_since: Option<String>,
 }
 
 /// What becomes of a claim on this node.
@@ -126,15 +126,22 @@ pub struct Surroundings<'a> {
     pub addresses: &'a [Address],
 }
 
-/// The claims of a list of nodes, in its order.
-pub fn claims(nodes: &[Node], held: bool) -> impl Iterator<Item = Claim> {
-    nodes.iter().flat_map(move |node| {
-        node.pod_cidrs.iter().map(move |&cidr| Claim {
-            node: node.name.clone(),
-            cidr,
-            gateway: node.gateway_for(cidr),
-            held,
-        })
+/// The claims of the nodes of a list, in its order.
+pub fn claims(nodes: &[Node]) -> impl Iterator<Item = Claim> {
+    nodes.iter().flat_map(|node| claims_of(node, None))
+}
+
+/// The claims of nodes that are held.
+pub fn held_claims(nodes: &[HeldNode]) -> impl Iterator<Item = Claim> {
+    nodes.iter().flat_map(|held| claims_of(&held.node, Some(&held.since)))
+}
+
+fn claims_of(node: &Node, held_since: Option<&String>) -> impl Iterator<Item = Claim> {
+    node.pod_cidrs.iter().map(move |&cidr| Claim {
+        node: node.name.clone(),
+        cidr,
+        gateway: node.gateway_for(cidr),
+        held_since: held_since.cloned(),
     })
 }
 

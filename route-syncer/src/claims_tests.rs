@@ -9,7 +9,7 @@ fn range(text: &str) -> IpNetwork {
 
 fn claim(node: &str, cidr: &str, gateway: &str) -> Claim {
     let gateway = (!gateway.is_empty()).then(|| gateway.parse().unwrap());
-    Claim { node: node.into(), cidr: range(cidr), gateway, held: false }
+    Claim { node: node.into(), cidr: range(cidr), gateway, held_since: None }
 }
 
 fn address(link: u32, text: &str) -> Address {
@@ -17,7 +17,7 @@ fn address(link: u32, text: &str) -> Address {
 }
 
 fn link(index: u32, up: bool, carrier: bool) -> Link {
-    Link { index, name: format!("eth{index}"), up, carrier }
+    Link { index, name: format!("eth{index}"), up, carrier, mtu: Some(1500) }
 }
 
 /// Node 1: 10.0.1.0/24, its bridge, and an uplink of both families.
@@ -171,8 +171,9 @@ fn claims_take_the_gateway_of_their_family() {
         addresses: vec![ip("10.100.0.3"), ip("fd00:100::3")],
         pod_cidrs: vec![range("fd00:2::/64"), range("10.0.2.0/24")],
     };
-    let found: Vec<_> = claims(&[node], true).collect();
+    let since = "2026-01-01T00:00:00Z".to_owned();
+    let found: Vec<_> = held_claims(&[HeldNode { node, since: since.clone() }]).collect();
     assert_eq!(found[0].gateway, Some(ip("fd00:100::3")));
     assert_eq!(found[1].gateway, Some(ip("10.100.0.3")));
-    assert!(found.iter().all(|claim| claim.held));
+    assert!(found.iter().all(|claim| claim.held_since.as_ref() == Some(&since)));
 }

@@ -1,9 +1,13 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnetwork::IpNetwork;
+
+use crate::source::etcd::options::EtcdOptions;
+use crate::{conflist, install, subnet_env};
 
 /// Keeps this node's routes to the Pods of all other nodes.
 ///
@@ -25,6 +29,26 @@ pub enum Command {
     ///
     /// Exits with 0 if all is well, 1 if something is not, 2 if that cannot be told.
     Status(Status),
+    /// Give this node's subnet in etcd back, for good: the other nodes remove their routes to it.
+    ///
+    /// A daemon that runs here goes on, with its routes; it joins again only when it is started
+    /// again. If none runs, the next one takes any subnet that is free.
+    Leave(Leave),
+    /// Confirm that another node is gone for good: every node removes its routes to it.
+    ///
+    /// The routes to a node whose lease in etcd has expired are held until then, for it may well
+    /// be alive. A node that was alive after all takes its subnet again by itself.
+    Forget(Forget),
+    /// Put the plugins bridge, host-local and loopback where container runtimes look.
+    ///
+    /// A file of the same name that is not of cbr0 is kept aside, as NAME.cbr0-saved. What an
+    /// interrupted run left, the next one finishes.
+    Install(Install),
+    /// Take the plugins away again, and put back what was kept aside.
+    ///
+    /// Stop the daemon first, and take down the Pods: without the plugins they cannot be. Routes
+    /// and reservations stay.
+    Uninstall(Uninstall),
 }
 
 /// The options of `run`.
@@ -44,6 +68,15 @@ pub struct Run {
     /// them in steps of at most half.
     #[arg(long, value_name = "PATH", required_if_eq("source", "file"))]
     pub nodes_file: Option<PathBuf>,
+
+    /// How etcd is reached, and how this node is known there, for --source etcd.
+    #[command(flatten)]
+    pub etcd: EtcdOptions,
+
+    /// How long this node's lease in etcd outlives its last sign of life. Its routes on other nodes
+    /// outlive the lease.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = time)]
+    pub lease_ttl: Duration,
 
     /// This node's name in the list [default: the host name]
     #[arg(long, value_name = "NAME")]
@@ -68,6 +101,19 @@ pub struct Run {
     /// The folder for the daemon's lock and status.
     #[arg(long, value_name = "PATH", default_value = "/run/cbr0")]
     pub run_dir: PathBuf,
+
+    /// Write the network configuration for container runtimes, with this node's Pod CIDRs and the
+    /// uplink's MTU: when the first sync is done, and again when they change. It is not removed
+    /// when the daemon stops. Without a path: /etc/cni/net.d/10-cbr0.conflist
+    #[arg(long, value_name = "PATH", num_args = 0..=1,
+          default_missing_value = conflist::DEFAULT_PATH)]
+    pub conflist: Option<PathBuf>,
+
+    /// Write this node's subnet as flannel does, for those who read that; the cluster's ranges are
+    /// those of --cluster-cidr. Without a path: /run/flannel/subnet.env
+    #[arg(long, value_name = "PATH", num_args = 0..=1,
+          default_missing_value = subnet_env::DEFAULT_PATH)]
+    pub subnet_env: Option<PathBuf>,
 }
 
 /// Where the facts come from.
@@ -75,6 +121,8 @@ pub struct Run {
 pub enum SourceKind {
     /// A file with a JSON list of nodes.
     File,
+    /// Leases in etcd, in flannel's layout: each node takes its own subnet.
+    Etcd,
 }
 
 /// The options of `status`.
@@ -87,6 +135,91 @@ pub struct Status {
     /// Print JSON instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+/// The options of `leave`.
+#[derive(Debug, Args)]
+pub struct Leave {
+    /// This node's name [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+
+    /// Where the lease is.
+    #[command(flatten)]
+    pub etcd: EtcdOptions,
+
+    /// The folder that the daemon was given.
+    #[arg(long, value_name = "PATH", default_value = "/run/cbr0")]
+    pub run_dir: PathBuf,
+}
+
+/// The options of `forget`.
+#[derive(Debug, Args)]
+pub struct Forget {
+    /// The node that is gone, by the name that `status` shows.
+    #[arg(value_name = "NODE")]
+    pub gone: String,
+
+    /// This node's name [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<String>,
+
+    /// Where the lease was.
+    #[command(flatten)]
+    pub etcd: EtcdOptions,
+}
+
+/// The options of `install`.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// The folder that container runtimes look into.
+    #[arg(long, value_name = "DIR", default_value = install::BIN_DIR)]
+    pub bin_dir: PathBuf,
+
+    /// The folder that the plugins are in now [default: this program's]
+    #[arg(long, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// The options of `uninstall`.
+#[derive(Debug, Args)]
+pub struct Uninstall {
+    /// The folder that container runtimes look into.
+    #[arg(long, value_name = "DIR", default_value = install::BIN_DIR)]
+    pub bin_dir: PathBuf,
+
+    /// Remove this conflist too, if the daemon wrote it. Without a path:
+    /// /etc/cni/net.d/10-cbr0.conflist
+    #[arg(long, value_name = "PATH", num_args = 0..=1,
+          default_missing_value = conflist::DEFAULT_PATH)]
+    pub conflist: Option<PathBuf>,
+
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// A number of seconds, or of minutes or hours with a letter behind it. Etcd has no shorter leases
+/// than of a second or two.
+fn time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) => (number, &text[number.len()..]),
+        None => (text, "s"),
+    };
+    let number: u64 = number.parse().map_err(|_| "write it like 90, 90s, 30m or 24h".to_owned())?;
+    let seconds = number.saturating_mul(match unit {
+        "h" => 3600,
+        "m" => 60,
+        _ => 1,
+    });
+    match seconds {
+        2..=2_592_000 => Ok(Duration::from_secs(seconds)),
+        _ => Err("it must be between 2s and 720h".to_owned()),
+    }
 }
 
 fn range(text: &str) -> Result<IpNetwork, String> {
@@ -119,11 +252,36 @@ mod tests {
     }
 
     #[test]
+    fn times_have_units_and_bounds() {
+        for (text, seconds) in [("90", 90), ("2s", 2), ("30m", 1800), ("24h", 86_400)] {
+            assert_eq!(time(text), Ok(Duration::from_secs(seconds)));
+        }
+        for text in ["", "h", "1", "1d", "-5", "721h", "99999999999999999999h"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn protocols_of_the_kernel_and_of_administrators_are_refused() {
         for protocol in ["0", "2", "3", "4", "256"] {
             let text = refusal(&format!("run --source file --nodes-file x --protocol {protocol}"));
             assert!(text.contains("5..=255"), "{text}");
         }
+    }
+
+    #[test]
+    fn files_of_the_node_are_written_where_asked_for() {
+        let run = |more: &str| {
+            let text = format!("route-syncer run --source file --nodes-file x {more}");
+            match Cli::try_parse_from(text.split_whitespace()).unwrap().command {
+                Command::Run(run) => [run.conflist, run.subnet_env],
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(run(""), [None, None]);
+        let paths = [conflist::DEFAULT_PATH, subnet_env::DEFAULT_PATH];
+        assert_eq!(run("--conflist --subnet-env"), paths.map(|path| Some(path.into())));
+        assert_eq!(run("--conflist /a --subnet-env /b"), ["/a", "/b"].map(|p| Some(p.into())));
     }
 
     #[test]

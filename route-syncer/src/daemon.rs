@@ -37,7 +37,7 @@ pub async fn run(mut source: impl Source, settings: Settings) -> Result<(), Erro
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            update = source.next() => reconciler.take(update),
+            update = source.next() => reconciler.take(update)?,
             events = monitor.next() => {
                 if !note(&mut reconciler, &events?) {
                     continue;

@@ -4,7 +4,12 @@ use std::io;
 
 use cni_conf::sync_status::SyncStatusError;
 
+use crate::install::InstallError;
 use crate::run_dir::RunDirError;
+use crate::source::SourceError;
+use crate::source::etcd::farewell::FarewellError;
+use crate::source::etcd::identity::IdentityError;
+use crate::source::etcd::state::StateError;
 use crate::source::file::FileError;
 
 /// An error of the program. What concerns one claim is no such error: it is a state of that claim.
@@ -16,6 +21,21 @@ pub enum Error {
     /// The file source.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The source refuses this node, or cannot begin.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// It is not known who this node is.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// What was remembered of etcd.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// `leave` or `forget`.
+    #[error(transparent)]
+    Farewell(#[from] FarewellError),
+    /// The plugins cannot be installed or taken away.
+    #[error(transparent)]
+    Install(#[from] InstallError),
     /// The kernel.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),

@@ -99,7 +99,8 @@ mod tests {
                     gateway: None,
                     link: Some(1),
                 };
-                let link = Link { index: 1, name: "lo".into(), up: true, carrier: true };
+                let name = "lo".into();
+                let link = Link { index: 1, name, up: true, carrier: true, mtu: None };
                 let observed =
                     Observed { links: vec![link], routes: vec![route], ..Observed::default() };
                 sysctl::set("net/ipv6/conf/lo/accept_ra", "1").unwrap();

@@ -8,7 +8,10 @@
 //! - [`masquerade`] and [`forwarding`] do for packets what routes do not;
 //! - [`reconcile`] is one such sync; [`daemon`] decides when there is one, woken by the source and
 //!   by the kernel's events ([`monitor`]);
-//! - [`status`] and [`show`] tell people, [`readiness`] tells plugins.
+//! - [`status`] and [`show`] tell people, [`readiness`] tells plugins, and [`node_files`] tell
+//!   container runtimes ([`conflist`]) and readers of flannel's file ([`subnet_env`]).
+//!
+//! Beside the daemon, [`install`] puts the plugins where container runtimes look.
 //!
 //! The daemon fails static: whatever happens to it or to its source, the routes stay.
 
@@ -18,19 +21,25 @@ pub mod apply;
 pub mod backoff;
 pub mod claims;
 pub mod cli;
+pub mod clock;
+pub mod conflist;
 pub mod daemon;
 pub mod desired;
 pub mod difference;
 pub mod error;
 pub mod forwarding;
+pub mod install;
 pub mod masquerade;
 pub mod monitor;
+pub mod node_files;
 pub mod observed;
 pub mod ranges;
 pub mod readiness;
 pub mod reconcile;
+pub mod replace;
 pub mod roster;
 pub mod run_dir;
 pub mod show;
 pub mod source;
 pub mod status;
+pub mod subnet_env;

@@ -6,12 +6,20 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use route_syncer::cli::{Cli, Command, Run, SourceKind, Status};
+use route_syncer::cli::{Cli, Command, Forget, Install, Leave, Run, SourceKind, Status, Uninstall};
 use route_syncer::error::Error;
 use route_syncer::reconcile::Settings;
 use route_syncer::run_dir::RunDir;
+use route_syncer::source::SourceError;
+use route_syncer::source::etcd::client::Connection;
+use route_syncer::source::etcd::identity::identify;
+use route_syncer::source::etcd::keeper::Keeper;
+use route_syncer::source::etcd::options::EtcdOptions;
+use route_syncer::source::etcd::state::StateFile;
+use route_syncer::source::etcd::{EtcdSource, farewell};
 use route_syncer::source::file::NodesFile;
-use route_syncer::{daemon, show};
+use route_syncer::{daemon, install, show};
+use tokio::runtime::Runtime;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -27,42 +35,101 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     match cli.command {
-        Command::Run(options) => match run(options) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(problem) => {
-                error!("{problem}");
-                ExitCode::FAILURE
-            }
-        },
+        Command::Run(options) => exit_code(run(options)),
+        Command::Leave(options) => exit_code(leave(&options)),
+        Command::Forget(options) => exit_code(forget(&options)),
         Command::Status(options) => status(&options).unwrap_or_else(|problem| {
             error!("{problem}");
             ExitCode::from(UNKNOWN)
         }),
+        Command::Install(options) => exit_code(install(options)),
+        Command::Uninstall(options) => exit_code(uninstall(&options)),
+    }
+}
+
+fn exit_code(result: Result<(), Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            error!("{problem}");
+            ExitCode::FAILURE
+        }
     }
 }
 
 fn run(options: Run) -> Result<(), Error> {
-    let node = match options.node {
-        Some(node) => node,
-        None => nix::unistd::gethostname().map_err(Error::Hostname)?.to_string_lossy().into(),
-    };
+    let node = node_name(options.node)?;
     let settings = Settings {
         node,
         cluster_cidrs: options.cluster_cidrs,
         service_cidrs: options.service_cidrs,
         protocol: options.protocol,
         run_dir: options.run_dir,
+        conflist: options.conflist,
+        subnet_env: options.subnet_env,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(Error::Start)?.block_on(async {
+    runtime()?.block_on(async {
         match options.source {
             SourceKind::File => {
                 // clap insists on the path with this source.
                 let source = NodesFile::open(&options.nodes_file.unwrap_or_default())?;
                 daemon::run(source, settings).await
             }
+            SourceKind::Etcd => {
+                let own = identify(&settings.node, &options.etcd)?;
+                let (connection, file) = etcd(&options.etcd)?;
+                let state = file.read()?;
+                let keeper = Keeper::new(connection, own, options.lease_ttl, file, state);
+                daemon::run(EtcdSource::start(keeper), settings).await
+            }
         }
     })
+}
+
+fn leave(options: &Leave) -> Result<(), Error> {
+    let own = identify(&node_name(options.node.clone())?, &options.etcd)?;
+    let (connection, file) = etcd(&options.etcd)?;
+    let run_dir = RunDir::new(&options.run_dir);
+    // With the lock, no daemon starts from the memory that is about to change.
+    let lock = if run_dir.is_locked()? { None } else { Some(run_dir.lock()?) };
+    say(&runtime()?.block_on(farewell::leave(&connection, &own))?);
+    say(&[match lock {
+        Some(_lock) => farewell::forget_own_subnet(&file)?,
+        None => "the daemon goes on here and joins again only when it is started again".to_owned(),
+    }]);
+    Ok(())
+}
+
+fn forget(options: &Forget) -> Result<(), Error> {
+    let own = node_name(options.node.clone())?;
+    let (connection, file) = etcd(&options.etcd)?;
+    let state = file.read()?;
+    let done = farewell::forget(&connection, &options.gone, &own, &state);
+    say(&runtime()?.block_on(done)?);
+    Ok(())
+}
+
+fn node_name(given: Option<String>) -> Result<String, Error> {
+    match given {
+        Some(name) => Ok(name),
+        None => Ok(nix::unistd::gethostname().map_err(Error::Hostname)?.to_string_lossy().into()),
+    }
+}
+
+fn etcd(options: &EtcdOptions) -> Result<(Connection, StateFile), Error> {
+    let connection = Connection::new(options).map_err(SourceError::Etcd)?;
+    let file = StateFile::new(&options.state_dir, &connection.layout.prefix);
+    Ok((connection, file))
+}
+
+fn runtime() -> Result<Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Start)
+}
+
+/// Tells what was done.
+fn say(lines: &[String]) {
+    // Whoever closed the pipe has read enough.
+    let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
 }
 
 fn status(options: &Status) -> Result<ExitCode, Error> {
@@ -75,4 +142,14 @@ fn status(options: &Status) -> Result<ExitCode, Error> {
     // Whoever closed the pipe has read enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(if shown.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn install(options: Install) -> Result<(), Error> {
+    let Install { bin_dir, from, dry_run } = options;
+    Ok(install::install(&bin_dir, from, dry_run, &mut std::io::stdout())?)
+}
+
+fn uninstall(options: &Uninstall) -> Result<(), Error> {
+    let Uninstall { bin_dir, conflist, dry_run } = options;
+    Ok(install::uninstall(bin_dir, conflist.as_deref(), *dry_run, &mut std::io::stdout())?)
 }

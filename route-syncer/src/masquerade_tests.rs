@@ -109,7 +109,12 @@ fn many_ranges_fit() {
 #[test]
 fn the_scope_is_the_cluster_the_claims_and_the_nodes() {
     let judged = |cidr: &str, verdict| Judged {
-        claim: Claim { node: "n".into(), cidr: cidr.parse().unwrap(), gateway: None, held: false },
+        claim: Claim {
+            node: "n".into(),
+            cidr: cidr.parse().unwrap(),
+            gateway: None,
+            held_since: None,
+        },
         verdict,
     };
     let address = "10.100.0.3".parse().unwrap();

@@ -18,6 +18,8 @@ pub struct Link {
     pub up: bool,
     /// Whether the other end is there. Without a carrier the kernel still takes routes.
     pub carrier: bool,
+    /// The largest packet it takes, in bytes. None for the loopback: nobody else is behind it.
+    pub mtu: Option<u32>,
 }
 
 /// An address of this node.
@@ -92,6 +94,7 @@ fn link(link: &kernel::link::Link) -> Link {
         name: link.name.clone(),
         up: flag(libc::IFF_UP) && !flag(libc::IFF_LOOPBACK),
         carrier: flag(libc::IFF_RUNNING),
+        mtu: Some(link.mtu).filter(|_| !flag(libc::IFF_LOOPBACK)),
     }
 }
 

@@ -11,17 +11,19 @@ use tracing::{debug, error, info, warn};
 
 use crate::apply::apply;
 use crate::backoff::{Backoff, Retry};
-use crate::claims::{Judged, Surroundings, Verdict, claims, judge};
+use crate::claims::{Judged, Surroundings, Verdict, claims, held_claims, judge};
+use crate::clock;
 use crate::desired::Desired;
 use crate::difference::{Change, Difference, Foreign, difference};
 use crate::error::Error;
 use crate::forwarding::{self, Families};
 use crate::masquerade::{self, Outcome, Scope};
+use crate::node_files::{Facts, NodeFiles};
 use crate::observed::{Observed, Route};
 use crate::readiness;
 use crate::roster::Roster;
 use crate::run_dir::RunDir;
-use crate::source::{Node, Update, nodes};
+use crate::source::{List, Node, SourceError, Update, nodes};
 use crate::status::{Report, Row, rows};
 
 /// What the administrator decides.
@@ -37,6 +39,34 @@ pub struct Settings {
     pub protocol: u8,
     /// The daemon's folder.
     pub run_dir: PathBuf,
+    /// The network configuration to write for container runtimes.
+    pub conflist: Option<PathBuf>,
+    /// The file to write this node's subnet to, as flannel does.
+    pub subnet_env: Option<PathBuf>,
+}
+
+/// Why the source cannot be read, and since when.
+struct SourceTrouble {
+    words: String,
+    since: String,
+}
+
+/// What a source says beside the nodes.
+#[derive(Default)]
+struct Told {
+    cluster_cidrs: Vec<IpNetwork>,
+    problems: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Told {
+    fn of(list: &List) -> Self {
+        Self {
+            cluster_cidrs: list.cluster_cidrs.clone(),
+            problems: list.problems.clone(),
+            notes: list.notes.clone(),
+        }
+    }
 }
 
 /// The owner of the routes.
@@ -49,7 +79,9 @@ pub struct Reconciler {
     listed: bool,
     /// Whether it is known from a list, of this life or the last, what belongs to the cluster.
     informed: bool,
-    source_error: Option<String>,
+    source_error: Option<SourceTrouble>,
+    /// What the source says beside the nodes.
+    told: Told,
     desired: Desired,
     /// What was seen to be masqueraded; none if that has to be looked at.
     in_place: Option<Scope>,
@@ -58,6 +90,7 @@ pub struct Reconciler {
     retry: Option<Retry>,
     /// Whether plugins have been told that the routes are there.
     announced: bool,
+    node_files: NodeFiles,
     /// What was said last, to say only what is new.
     said: Option<Report>,
     said_shadowed: BTreeSet<(IpNetwork, Foreign)>,
@@ -80,10 +113,12 @@ impl Reconciler {
         Ok(Self {
             informed: last_good.is_some(),
             roster: Roster::remembered(last_good.unwrap_or_default(), &own),
+            node_files: NodeFiles::new(settings.conflist.clone(), settings.subnet_env.clone()),
             settings,
             run_dir,
             listed: false,
             source_error: None,
+            told: Told::default(),
             desired: Desired::default(),
             in_place: None,
             backoff: Backoff::default(),
@@ -95,17 +130,39 @@ impl Reconciler {
     }
 
     /// Takes what the source tells.
-    pub fn take(&mut self, update: Update) {
-        let list = match update {
-            Update::Nodes(list) => list,
-            Update::Broken(problem) => {
-                error!("the source is broken, the last good list of nodes is kept: {problem}");
-                self.source_error = Some(problem.to_string());
-                return;
+    ///
+    /// # Errors
+    /// The source refuses this node.
+    pub fn take(&mut self, update: Update) -> Result<(), Error> {
+        match update {
+            Update::Nodes(list) => self.take_list(list),
+            Update::Remembered(list) => {
+                info!("{} nodes are remembered", list.nodes.len() + list.held.len());
+                self.informed = true;
+                self.told = Told::of(&list);
+                self.roster.remember(list);
             }
-        };
-        info!("the source names {} nodes", list.len());
-        if !list.iter().any(|node| node.name == self.settings.node) {
+            Update::Broken(problem) => self.note_trouble(&problem),
+            Update::Refused(problem) => return Err(Error::Source(problem)),
+        }
+        Ok(())
+    }
+
+    fn note_trouble(&mut self, problem: &SourceError) {
+        let words = problem.to_string();
+        let before = self.source_error.take();
+        if before.as_ref().is_none_or(|before| before.words != words) {
+            error!("the source is broken, the last good list of nodes is kept: {words}");
+        }
+        let since = before.map_or_else(clock::now, |before| before.since);
+        self.source_error = Some(SourceTrouble { words, since });
+    }
+
+    fn take_list(&mut self, list: List) {
+        info!("the source names {} nodes", list.nodes.len());
+        // A source with a problem says for itself why this node is not in its list.
+        let is_named = list.nodes.iter().any(|node| node.name == self.settings.node);
+        if !is_named && list.problems.is_empty() {
             warn!(
                 "the list does not name this node, {:?}: give its name with --node, or add it; \
                  until then its own Pods are not masqueraded",
@@ -115,8 +172,10 @@ impl Reconciler {
         self.source_error = None;
         self.listed = true;
         self.informed = true;
+        self.told = Told::of(&list);
+        let is_proven = list.absence_is_proven;
         self.roster.take(list, &self.settings.node);
-        if !self.roster.held.is_empty() {
+        if !self.roster.held.is_empty() && !is_proven {
             error!(
                 "{} nodes are missing from the list at once; their routes are held until they are \
                  listed again, or removed in steps of at most half of the nodes",
@@ -138,6 +197,7 @@ impl Reconciler {
     /// Makes the next sync look at everything, also at what makes no events.
     pub fn distrust(&mut self) {
         self.in_place = None;
+        self.node_files.distrust();
     }
 
     /// Whether a route of this protocol to this destination is any of our business.
@@ -171,39 +231,58 @@ impl Reconciler {
         problems.extend(turn_on_forwarding(&judged, &observed));
         let (may_add, problem) = self.exempt(&judged);
         problems.extend(problem);
-        let well = problems.is_empty();
         if self.apply(&mut rtnl, &observed, may_add, now)? {
             // What counts is not what was sent but what is there.
             observed = Observed::read(&mut rtnl)?;
         }
         let left = self.difference(&observed);
         self.backoff.keep_only(&left.changes.iter().map(|c| c.route().destination).collect());
-        self.say(problems, rows(&judged, &left, &observed, &self.backoff), &left)?;
-        self.announce()?;
+        let rows = rows(&judged, &left, &observed, &self.backoff);
+        if self.informed && !self.announced {
+            // Who hears of the first sync may ask at once how it went.
+            self.say(problems.clone(), rows.clone(), &left)?;
+            self.announce()?;
+        }
+        if self.announced {
+            problems.extend(self.write_node_files(&judged, &observed));
+        }
+        let well = problems.is_empty();
+        self.say(problems, rows, &left)?;
         Ok(well)
     }
 
-    /// Tells plugins, once it is known what the routes should be.
+    /// Tells plugins that it is known what the routes should be, and that they are there.
     fn announce(&mut self) -> Result<(), Error> {
-        if self.informed && !self.announced {
-            readiness::announce(&self.run_dir.synced(), &self.settings.node)?;
-            info!("the first sync is done, {} routes are wanted", self.desired.routes.len());
-            self.announced = true;
-        }
+        readiness::announce(&self.run_dir.synced(), &self.settings.node)?;
+        info!("the first sync is done, {} routes are wanted", self.desired.routes.len());
+        self.announced = true;
         Ok(())
+    }
+
+    fn write_node_files(&mut self, judged: &[Judged], observed: &Observed) -> Vec<String> {
+        let facts = Facts::of(judged, observed, self.cluster_cidrs());
+        self.node_files.write(facts, &self.run_dir.synced())
+    }
+
+    /// The ranges of the cluster: those of the command line, and those that the source knows.
+    fn cluster_cidrs(&self) -> Vec<IpNetwork> {
+        let mut cidrs = self.settings.cluster_cidrs.clone();
+        let told = self.told.cluster_cidrs.iter();
+        cidrs.extend(told.filter(|cidr| !self.settings.cluster_cidrs.contains(cidr)));
+        cidrs
     }
 
     /// The claims of listed nodes come before those of held ones: a range that is claimed again
     /// belongs to whom the list says.
     fn judge(&self, observed: &Observed) -> Vec<Judged> {
-        let listed = claims(&self.roster.listed, false);
+        let listed = claims(&self.roster.listed);
         let around = Surroundings {
             node: &self.settings.node,
             service_cidrs: &self.settings.service_cidrs,
             links: &observed.links,
             addresses: &observed.addresses,
         };
-        judge(listed.chain(claims(&self.roster.held, true)).collect(), &around)
+        judge(listed.chain(held_claims(&self.roster.held)).collect(), &around)
     }
 
     /// Exempts the ranges from masquerading, before there are routes to them. Returns whether
@@ -213,8 +292,9 @@ impl Reconciler {
             // Nobody knows yet which Pods are ours: what the last daemon left is better.
             return (true, None);
         }
-        let nodes: Vec<&Node> = self.roster.listed.iter().chain(&self.roster.held).collect();
-        let scope = Scope::new(&self.settings.cluster_cidrs, judged, &nodes);
+        let held = self.roster.held.iter().map(|held| &held.node);
+        let nodes: Vec<&Node> = self.roster.listed.iter().chain(held).collect();
+        let scope = Scope::new(&self.cluster_cidrs(), judged, &nodes);
         if self.in_place.as_ref() == Some(&scope) {
             return (true, None);
         }
@@ -286,14 +366,17 @@ impl Reconciler {
     /// Says what is new to the log, and everything to the status file.
     fn say(
         &mut self,
-        problems: Vec<String>,
+        mut problems: Vec<String>,
         routes: Vec<Row>,
         left: &Difference,
     ) -> Result<(), Error> {
+        problems.extend(self.told.problems.iter().cloned());
         let report = Report {
             node: self.settings.node.clone(),
             protocol: self.settings.protocol,
-            source_error: self.source_error.clone(),
+            source_error: self.source_error.as_ref().map(|trouble| trouble.words.clone()),
+            source_error_since: self.source_error.as_ref().map(|trouble| trouble.since.clone()),
+            notes: self.told.notes.clone(),
             problems,
             routes,
         };

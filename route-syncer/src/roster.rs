@@ -11,8 +11,9 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
+use crate::clock;
 use crate::observed::Route;
-use crate::source::Node;
+use crate::source::{HeldNode, List, Node};
 
 /// Below this many other nodes, any shrink is believed: halves of small numbers are no evidence.
 const FEWEST_HELD: usize = 4;
@@ -24,8 +25,8 @@ pub struct Roster {
     pub baseline: Vec<Node>,
     /// The nodes of the latest list.
     pub listed: Vec<Node>,
-    /// Nodes of the baseline that are missing from the latest list and are held.
-    pub held: Vec<Node>,
+    /// Nodes that are missing from the latest list and are held.
+    pub held: Vec<HeldNode>,
 }
 
 impl Roster {
@@ -50,12 +51,40 @@ impl Roster {
     }
 
     /// Takes a new complete list.
-    pub fn take(&mut self, list: Vec<Node>, own_name: &str) {
-        self.held = held(&self.baseline, &list, own_name);
-        if self.held.is_empty() {
-            self.baseline.clone_from(&list);
+    pub fn take(&mut self, list: impl Into<List>, own_name: &str) {
+        let List { nodes, held: mut all_held, absence_is_proven, .. } = list.into();
+        // Those that the source holds are no more missing than those that it names.
+        let mut known = nodes.clone();
+        known.extend(all_held.iter().map(|held| held.node.clone()));
+        if absence_is_proven {
+            self.baseline = known;
+        } else {
+            let missing = held(&self.baseline, &known, own_name);
+            if missing.is_empty() {
+                self.baseline = known;
+            }
+            let since = |node: &Node| {
+                let before = self.held.iter().find(|held| held.node.name == node.name);
+                before.map_or_else(clock::now, |held| held.since.clone())
+            };
+            all_held.extend(missing.into_iter().map(|node| HeldNode { since: since(&node), node }));
         }
-        self.listed = list;
+        self.held = all_held;
+        self.listed = nodes;
+    }
+
+    /// Takes what a source remembers: it says more than the kernel's routes about the nodes that
+    /// it knows, and nothing about the others.
+    pub fn remember(&mut self, list: List) {
+        let List { nodes, held, .. } = list;
+        let told = nodes.iter().chain(held.iter().map(|held| &held.node));
+        let cidrs: HashSet<IpNetwork> = told.flat_map(|node| node.pod_cidrs.clone()).collect();
+        let is_told = |node: &Node| node.pod_cidrs.iter().any(|cidr| cidrs.contains(cidr));
+        self.listed.retain(|node| !is_told(node));
+        self.listed.extend(nodes);
+        self.held = held;
+        self.baseline.clone_from(&self.listed);
+        self.baseline.extend(self.held.iter().map(|held| held.node.clone()));
     }
 }
 

@@ -73,12 +73,13 @@ impl Shown {
             note("The daemon is not running. The routes stay as they are; nothing repairs them.");
         }
         if let Some(error) = &self.report.source_error {
+            let since = self.report.source_error_since.as_deref().unwrap_or("it started");
             note(&format!(
-                "The last good list of nodes is kept, for the source is broken: {error}"
+                "The last good list of nodes is kept, for the source is broken since {since}: {error}"
             ));
         }
-        for problem in &self.report.problems {
-            note(problem);
+        for words in self.report.problems.iter().chain(&self.report.notes) {
+            note(words);
         }
         notes
     }

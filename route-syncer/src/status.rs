@@ -12,8 +12,8 @@ use crate::desired::{Desired, NextHop};
 use crate::difference::{Difference, difference};
 use crate::observed::Observed;
 
-/// What the daemon says about itself and its routes. It holds no time, so that it changes only when
-/// something changed.
+/// What the daemon says about itself and its routes. Of times it holds only
+/// those of changes, so that it changes only when something changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
@@ -23,6 +23,10 @@ pub struct Report {
     pub protocol: u8,
     /// Why the source cannot be read now; null if it can.
     pub source_error: Option<String>,
+    /// Since when it cannot be read.
+    pub source_error_since: Option<String>,
+    /// What the source says beside the nodes, with no need to do anything.
+    pub notes: Vec<String>,
     /// What else is not as it should be, beside routes.
     pub problems: Vec<String>,
     /// A row for each claim.
@@ -43,6 +47,9 @@ pub struct Row {
     pub device: Option<String>,
     /// Its state.
     pub state: State,
+    /// Since when the node is held; null if it is not.
+    #[serde(rename = "heldSince")]
+    pub held_since: Option<String>,
     /// More about the state; empty if there is nothing more to say.
     pub detail: String,
 }
@@ -55,10 +62,10 @@ impl Row {
 
     /// The state with what more there is to say about it.
     pub fn state_words(&self) -> String {
-        if self.detail.is_empty() {
-            self.state.to_string()
-        } else {
-            format!("{}({})", self.state, self.detail)
+        match (&self.held_since, self.detail.as_str()) {
+            (Some(since), "") if self.state == State::Held => format!("held(since {since})"),
+            (_, "") => self.state.to_string(),
+            (_, detail) => format!("{}({detail})", self.state),
         }
     }
 }
@@ -79,7 +86,7 @@ pub enum State {
     OffLink,
     /// The claim is not safe, and no route is made.
     Refused,
-    /// The route is there, but the source no longer names the node, with too many others.
+    /// The route is there, but the source no longer names the node, whose going is not believed.
     Held,
 }
 
@@ -125,14 +132,15 @@ pub fn rows(
             Verdict::OffLink { .. } => (State::OffLink, String::new()),
             Verdict::Route { link, .. } => {
                 device = Some(observed.link_name(*link));
-                let there = if claim.held { State::Held } else { State::Ok };
+                let held = claim.held_since.is_some();
+                let there = if held { State::Held } else { State::Ok };
                 let failure = failures.reason(claim.cidr).unwrap_or_default();
                 route_state(claim.cidr, there, left, &missing, failure)
             }
         };
         let via = claim.gateway.filter(|_| state != State::Own);
         let (node, pod_cidr) = (claim.node.clone(), claim.cidr.to_string());
-        Row { node, pod_cidr, via, device, state, detail }
+        Row { node, pod_cidr, via, device, state, held_since: claim.held_since.clone(), detail }
     };
     judged.iter().map(row).collect()
 }
@@ -157,7 +165,7 @@ pub fn recheck(report: &Report, observed: &Observed) -> Vec<Row> {
             let detail = "the link is gone".to_owned();
             return Row { state: State::Missing, detail, ..row.clone() };
         };
-        let there = if row.state == State::Held { State::Held } else { State::Ok };
+        let there = if row.held_since.is_some() { State::Held } else { State::Ok };
         let failure = if row.state == State::Missing { row.detail.as_str() } else { "" };
         let (state, detail) = route_state(cidr, there, &left, &missing, failure);
         Row { state, detail, ..row.clone() }

@@ -28,6 +28,32 @@ pub fn conflist(node: &Node, ranges: &[IpNetwork]) -> Result<Value> {
     Ok(list)
 }
 
+/// Where a node's route syncer writes the conflist with the node's own subnets.
+pub fn written_conflist(node: &Node) -> PathBuf {
+    node.folder().join("10-cbr0.conflist")
+}
+
+/// The conflist that a node's route syncer wrote, but with the node's own `dataDir`: an
+/// administrator's nodes have a `/var/lib` each.
+///
+/// # Errors
+/// It cannot be read, or is no JSON.
+pub fn read_conflist(node: &Node) -> Result<Value> {
+    let file = written_conflist(node);
+    let text = fs::read_to_string(&file).context(|| format!("read {}", file.display()))?;
+    let list = serde_json::from_str(&text);
+    let mut list: Value = list.map_err(|error| LabError::Conflist(error.to_string()))?;
+    list["plugins"][0]["ipam"]["dataDir"] = json!(node.data_dir());
+    Ok(list)
+}
+
+/// The ranges of which a conflist gives addresses.
+pub fn ranges(list: &Value) -> Vec<IpNetwork> {
+    let sets = list["plugins"][0]["ipam"]["ranges"].as_array().into_iter().flatten();
+    let ranges = sets.filter_map(Value::as_array).flatten();
+    ranges.filter_map(|range| range["subnet"].as_str()?.parse().ok()).collect()
+}
+
 /// Where a node's route syncer says that it has synced.
 pub fn sync_status(node: &Node) -> PathBuf {
     node.folder().join("synced.json")
@@ -37,12 +63,15 @@ pub fn sync_status(node: &Node) -> PathBuf {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write_nodes(file: &Path, nodes: &[Node]) -> Result<()> {
+pub fn write_nodes<'a>(file: &Path, nodes: impl IntoIterator<Item = (u8, &'a Node)>) -> Result<()> {
     let entry = |(number, node): (u8, &Node)| {
         let ranges = pod_ranges(number).map(|range| range.to_string());
         json!({"name": node.name, "addresses": node_addresses(number), "podCIDRs": ranges})
     };
-    let list: Vec<Value> = (1..).zip(nodes).map(entry).collect();
+    let list: Vec<Value> = nodes.into_iter().map(entry).collect();
     let text = format!("{:#}\n", Value::Array(list));
-    fs::write(file, text).context(|| format!("write {}", file.display()))
+    // Whoever reads it while it is replaced has the one before.
+    let new = file.with_extension("new");
+    fs::write(&new, text).context(|| format!("write {}", new.display()))?;
+    fs::rename(&new, file).context(|| format!("replace {}", file.display()))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -20,6 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub struct Call {
     program: PathBuf,
+    args: Vec<OsString>,
     env: BTreeMap<String, String>,
     stdin: Vec<u8>,
     wrapper: Vec<String>,
@@ -35,10 +36,18 @@ impl Call {
     pub fn bare(program: impl Into<PathBuf>) -> Self {
         Call {
             program: program.into(),
+            args: Vec::new(),
             env: BTreeMap::new(),
             stdin: Vec::new(),
             wrapper: Vec::new(),
         }
+    }
+
+    /// Gives it arguments: plugins take none, but other programs do.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
     }
 
     /// Sets a variable.
@@ -90,7 +99,7 @@ impl Call {
         let program = self.program.as_os_str();
         let mut words = self.wrapper.iter().map(OsStr::new).chain([program]);
         let mut command = Command::new(words.next().unwrap_or(program));
-        command.args(words).env_clear().envs(&self.env);
+        command.args(words).args(&self.args).env_clear().envs(&self.env);
         // The reference plugins look for iptables and nft there.
         if let Some(path) = env::var_os("PATH") {
             command.env("PATH", path);

@@ -18,12 +18,18 @@ use crate::error::{Context, LabError, Result};
 pub enum Part {
     /// `cnitool`, the reference runtime.
     Cnitool,
+    /// `etcd`, with `etcdctl` beside it.
+    Etcd,
+    /// `openssl`, the program.
+    Openssl,
     /// `ip`, of iproute2.
     Ip,
     /// The folder of the reference plugins.
     Reference,
     /// `strace`.
     Strace,
+    /// `systemd-analyze`, of systemd. No systemd need run.
+    SystemdAnalyze,
 }
 
 impl Part {
@@ -31,17 +37,21 @@ impl Part {
     pub fn name(self) -> &'static str {
         match self {
             Part::Cnitool => "cnitool",
+            Part::Etcd => "etcd",
+            Part::Openssl => "openssl",
             Part::Ip => "ip",
             Part::Reference => "reference",
             Part::Strace => "strace",
+            Part::SystemdAnalyze => "systemd-analyze",
         }
     }
 
-    fn find(self) -> Option<PathBuf> {
+    /// Where it is: in the folder that `CBR0_PARTS_DIR` names, or in `PATH`.
+    pub fn find(self) -> Option<PathBuf> {
         let fetched = env::var_os("CBR0_PARTS_DIR").map(|dir| Path::new(&dir).join(self.name()));
         fetched.filter(|path| path.exists()).or_else(|| match self {
             Part::Reference => None,
-            Part::Cnitool | Part::Ip | Part::Strace => in_path(self.name()),
+            _ => in_path(self.name()),
         })
     }
 }

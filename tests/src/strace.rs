@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread;
 
-use crate::error::{Context, Result};
+use crate::error::{Context, LabError, Result};
 use crate::node::Node;
 use crate::plugin::{Answer, Call};
 use crate::require::{self, Part};
@@ -101,6 +103,23 @@ impl Strace {
             [&*program, "-f", "-qq"].into_iter().chain(options.iter().copied()).chain(["--"]);
         call.under(words).run(host)
     }
+}
+
+/// Runs a case for each system call, a few at a time. Each must have a scene of its own.
+///
+/// # Errors
+/// The first that a case ends with.
+pub fn for_each(syscalls: &[Syscall], case: impl Fn(&Syscall) -> Result<()> + Sync) -> Result<()> {
+    let waiting = Mutex::new(syscalls.iter());
+    let next = || waiting.lock().ok()?.next();
+    let worker = || std::iter::from_fn(next).try_for_each(&case);
+    let count = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..count).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().map_err(|_| LabError::Wrong("a worker thread died".to_owned()))?
+        })
+    })
 }
 
 /// Of a line such as `4711 openat(AT_FDCWD, "/etc") = 3`.

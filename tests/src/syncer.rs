@@ -1,86 +1,125 @@
 //! The route syncer on a node, as a process.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use std::time::Duration;
 
 use crate::error::{Context, LabError, Result};
+use crate::folder::FolderEvents;
 use crate::node::Node;
+use crate::process::{self, Finished};
 use crate::{bins, cluster};
 
 /// Many times what a first sync takes.
-const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Where the route syncers of a cluster have their facts from.
+#[derive(Debug, Clone)]
+pub enum Facts {
+    /// A file with a list of nodes.
+    File(PathBuf),
+    /// The etcd at these URLs.
+    Etcd(String),
+}
+
+impl Facts {
+    /// What `route-syncer run` is told on a node.
+    fn run(&self, node: &Node) -> Vec<OsString> {
+        let mut arguments = ["run", "--source"].map(OsString::from).to_vec();
+        match self {
+            Facts::File(nodes_file) => {
+                arguments.extend(["file", "--node", &node.name, "--nodes-file"].map(Into::into));
+                arguments.push(nodes_file.into());
+                arguments.extend(["--run-dir".into(), node.folder().into()]);
+            }
+            Facts::Etcd(endpoints) => {
+                arguments.push("etcd".into());
+                arguments.extend(member(node, endpoints));
+            }
+        }
+        arguments
+    }
+}
+
+/// Who a node is in etcd, and what it remembers of that: `run` and `leave` are told the same.
+fn member(node: &Node, endpoints: &str) -> Vec<OsString> {
+    let mut arguments =
+        ["--node", &node.name, "--etcd-endpoints", endpoints].map(OsString::from).to_vec();
+    let folder = node.folder();
+    arguments.extend(["--machine-id".into(), folder.join("machine-id").into()]);
+    arguments.extend(["--state-dir".into(), folder.join("state").into()]);
+    arguments.extend(["--run-dir".into(), folder.into()]);
+    arguments
+}
+
+/// Gives a node an ID of its own; all that is installed on a real machine gets one.
+fn identify(node: &Node) -> Result<()> {
+    let (source, file) = ("/proc/sys/kernel/random/uuid", node.folder().join("machine-id"));
+    if file.exists() {
+        return Ok(());
+    }
+    let id = fs::read_to_string(source).context(|| format!("read {source}"))?;
+    fs::write(&file, id.replace('-', "")).context(|| format!("write {}", file.display()))
+}
+
+/// Runs `route-syncer leave` on a node, to its end.
+///
+/// # Errors
+/// It has not been built, or does not start or end.
+pub fn leave(node: &Node, endpoints: &str) -> Result<Finished> {
+    let mut command = Command::new(bins::route_syncer()?);
+    command.arg("leave").args(member(node, endpoints));
+    node.netns().run(|| process::run(command, b"", DEADLINE))?
+}
 
 /// A route syncer that was started on a node. It goes on when this value is dropped.
 #[derive(Debug)]
 pub struct Started {
     process: Child,
     log: PathBuf,
-    /// The file that it writes when its first sync is done.
-    sign: PathBuf,
-    /// Tells of every file that appears in the node's folder.
-    appeared: Inotify,
+    /// What it writes when its first sync is done: the sign for plugins, then the conflist.
+    signs: [PathBuf; 2],
+    folder: FolderEvents,
 }
 
 impl Started {
-    /// Starts one inside a node.
+    /// Starts one inside a node, where it also writes the node's conflist.
     ///
     /// # Errors
     /// It has not been built, or does not start.
-    pub fn new(node: &Node, nodes_file: &Path) -> Result<Self> {
-        let appeared = watch(node.folder())?;
+    pub fn new(node: &Node, facts: &Facts) -> Result<Self> {
+        identify(node)?;
+        let folder = FolderEvents::open(node.folder())?;
         let log = node.folder().join("route-syncer.log");
         let output = File::create(&log).context(|| format!("make {}", log.display()))?;
+        let signs = [cluster::sync_status(node), cluster::written_conflist(node)];
         let mut command = Command::new(bins::route_syncer()?);
-        command.args(["run", "--source", "file", "--node", &node.name]);
-        command.arg("--nodes-file").arg(nodes_file).arg("--run-dir").arg(node.folder());
+        command.args(facts.run(node)).arg("--conflist").arg(&signs[1]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
         let process = node.netns().run(|| command.spawn())?;
         let process = process.context(|| "start route-syncer".to_owned())?;
-        Ok(Started { process, log, sign: cluster::sync_status(node), appeared })
+        Ok(Started { process, log, signs, folder })
     }
 
-    /// Waits until its first sync is done.
+    /// Waits until its first sync is done and it has written the conflist.
     ///
     /// # Errors
     /// It is not in time: told with its log.
     pub fn wait(&self) -> Result<()> {
-        let until = Instant::now() + DEADLINE;
-        while !self.sign.exists() {
-            let left = until.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-            let mut ready = [PollFd::new(self.appeared.as_fd(), PollFlags::POLLIN)];
-            let what = || format!("wait for {}", self.sign.display());
-            if poll(&mut ready, timeout).context(what)? == 0 {
-                return Err(self.silent());
-            }
-            self.appeared.read_events().context(what)?;
-        }
-        Ok(())
+        let written = || Ok(self.signs.iter().all(|sign| sign.exists()).then_some(()));
+        self.folder.wait(DEADLINE, written)?.ok_or_else(|| self.silent())
     }
 
     fn silent(&self) -> LabError {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
-        let sign = self.sign.display();
+        let missing = self.signs.iter().find(|sign| !sign.exists());
         LabError::Wrong(format!(
-            "the route syncer has not written {sign} within {DEADLINE:?}; its log:\n{log}"
+            "the route syncer has not written {:?} within {DEADLINE:?}; its log:\n{log}",
+            missing.unwrap_or(&self.signs[1])
         ))
     }
-}
-
-/// Begins to tell of files that appear in a folder.
-fn watch(folder: &Path) -> Result<Inotify> {
-    let what = || format!("watch {}", folder.display());
-    let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
-    let appeared = Inotify::init(flags).context(what)?;
-    let appears = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
-    appeared.add_watch(folder, appears).context(what)?;
-    Ok(appeared)
 }
 
 /// A route syncer that has synced, and ends with this value; the routes it made stay.
@@ -95,7 +134,8 @@ impl Syncer {
     /// # Errors
     /// It does not start, or does not sync in time.
     pub fn start(node: &Node, nodes_file: &Path) -> Result<Self> {
-        let syncer = Syncer { started: Started::new(node, nodes_file)? };
+        let facts = Facts::File(nodes_file.to_owned());
+        let syncer = Syncer { started: Started::new(node, &facts)? };
         syncer.started.wait()?;
         Ok(syncer)
     }

@@ -43,6 +43,16 @@ pub fn node_addresses(number: u8) -> DualStack<IpAddr> {
     underlay(u16::from(number) + 1)
 }
 
+/// The addresses of a host with an etcd, which is on the switch too.
+pub fn etcd_addresses() -> DualStack<IpAddr> {
+    underlay(250)
+}
+
+/// The name of node number `number`: `node1` first.
+pub fn node_name(number: u8) -> String {
+    format!("node{number}")
+}
+
 /// The Pod ranges of node number `number`: `10.0.1.0/24` and `fd00:0:0:1::/64` first.
 pub fn pod_ranges(number: u8) -> DualStack<IpNetwork> {
     [
@@ -89,9 +99,8 @@ impl Topology {
         attach(&switch, &router, underlay(ROUTER))?;
         make_way_out(&router, &outside)?;
         let nodes = (1..=nodes).map(|number| {
-            let node = host(&format!("node{number}"))?;
-            attach(&switch, &node, node_addresses(number))?;
-            default_routes(&node, UPLINK, underlay(ROUTER))?;
+            let node = host(&node_name(number))?;
+            attach_node(&switch, &node, number)?;
             Ok(node)
         });
         Ok(Topology { nodes: nodes.collect::<Result<_>>()?, switch, router, outside })
@@ -105,8 +114,32 @@ fn make_switch(switch: &Node) -> Result<()> {
     Ok(switch.rtnl()?.request(&bridge.create())?)
 }
 
+/// Makes a host the node of this number: with its addresses on the switch, and the way out.
+///
+/// # Errors
+/// The kernel refuses a link, an address or a route.
+pub fn attach_node(switch: &Node, host: &Node, number: u8) -> Result<()> {
+    attach(switch, host, node_addresses(number))?;
+    default_routes(host, UPLINK, underlay(ROUTER))
+}
+
+/// Takes the wire between the switch and a host away, by the host's name.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn detach(switch: &Node, host: &str) -> Result<()> {
+    let mut rtnl = switch.rtnl()?;
+    match rtnl.link_by_name(host)? {
+        Some(port) => Ok(rtnl.request(&link::delete(port.index))?),
+        None => Ok(()),
+    }
+}
+
 /// Gives a host an uplink to the switch with these addresses.
-fn attach(switch: &Node, host: &Node, addresses: DualStack<IpAddr>) -> Result<()> {
+///
+/// # Errors
+/// The kernel refuses a link or an address.
+pub fn attach(switch: &Node, host: &Node, addresses: DualStack<IpAddr>) -> Result<()> {
     let mut rtnl = switch.rtnl()?;
     let master = rtnl.link_by_name(BRIDGE)?.map(|bridge| bridge.index);
     let number = last_byte(addresses[0]);

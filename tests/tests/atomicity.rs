@@ -1,16 +1,14 @@
 //! An ADD is a transaction: killed at any moment, DEL finds what it left; failing at any step, it
 //! leaves nothing.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use cbr0_tests::node::Node;
 use cbr0_tests::plugin::Call;
 use cbr0_tests::pod::Pod;
 use cbr0_tests::runtime::{Network, Runtime};
 use cbr0_tests::snapshot::{Shared, Snapshot};
-use cbr0_tests::strace::{Strace, Syscall};
+use cbr0_tests::strace::{self, Strace, Syscall};
 use cbr0_tests::{LabError, Outcome, Result, bins, require};
 use serde_json::json;
 
@@ -76,21 +74,12 @@ fn syscalls_of_add(strace: &Strace) -> Result<Vec<Syscall>> {
     Ok(syscalls)
 }
 
-/// Runs a case for each system call, on a scene of its own; a few cases at a time.
+/// Runs a case for each system call, on a scene of its own.
 fn for_each(
     syscalls: &[Syscall],
     case: impl Fn(&Syscall, &Scene) -> Result<()> + Sync,
 ) -> Result<()> {
-    let waiting = Mutex::new(syscalls.iter());
-    let next = || waiting.lock().ok()?.next();
-    let worker = || std::iter::from_fn(next).try_for_each(|syscall| case(syscall, &Scene::new()?));
-    let count = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        let workers: Vec<_> = (0..count).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().try_for_each(|worker| {
-            worker.join().map_err(|_| LabError::Wrong("a worker thread died".to_owned()))?
-        })
-    })
+    strace::for_each(syscalls, |syscall| case(syscall, &Scene::new()?))
 }
 
 #[test]

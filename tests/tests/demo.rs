@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use cbr0_tests::error::Context;
 use cbr0_tests::process::{self, Finished};
-use cbr0_tests::{LabError, Outcome, Result, bins, require};
+use cbr0_tests::require::{self, Part};
+use cbr0_tests::{LabError, Outcome, Result, bins};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -42,6 +43,14 @@ impl Place {
         Ok(Some(place))
     }
 
+    /// `None` on a machine without etcd, too.
+    fn with_etcd() -> Result<Option<Self>> {
+        if require::part(Part::Etcd)?.is_none() {
+            return Ok(None);
+        }
+        Self::new()
+    }
+
     /// Its `/run`, seen from here.
     fn run_folder(&self) -> PathBuf {
         format!("/proc/{}/root/run", self.holder.id()).into()
@@ -61,7 +70,11 @@ impl Place {
 
     /// Starts the demo and returns when it has printed a line with these words.
     fn demo_until(&self, words: &str) -> Result<Running> {
-        let mut command = self.command(&["--nodes", "2", "--pods", "1"])?;
+        self.until(&["--nodes", "2", "--pods", "1"], words)
+    }
+
+    fn until(&self, arguments: &[&str], words: &str) -> Result<Running> {
+        let mut command = self.command(arguments)?;
         let spawned = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let mut supervisor = spawned.context(|| "start the demo".to_owned())?;
         let silent = || LabError::Wrong(format!("the demo has not said {words:?}"));
@@ -71,10 +84,12 @@ impl Place {
     }
 
     fn worker(&self) -> Result<i32> {
-        let file = self.run_folder().join("cbr0-demo/worker");
-        let record = fs::read_to_string(&file).context(|| format!("read {}", file.display()))?;
-        let pid = record.split(' ').next().and_then(|pid| pid.parse().ok());
-        pid.ok_or_else(|| LabError::Wrong(format!("{} holds {record:?}", file.display())))
+        let folder = self.run_folder().join("cbr0-demo");
+        let files = fs::read_dir(&folder).context(|| format!("list {}", folder.display()))?;
+        let names = files.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let pid = |name: String| name.strip_prefix("worker-")?.parse().ok();
+        let recorded = names.filter_map(pid).next();
+        recorded.ok_or_else(|| LabError::Wrong(format!("no worker in {}", folder.display())))
     }
 
     /// No file, no mounted namespace, no process but the holder.
@@ -200,6 +215,94 @@ fn a_kept_demo_stays_until_down() -> Outcome {
     let down = place.demo(&["down"])?;
     assert!(down.status.success(), "{down:#?}");
     Ok(place.assert_empty("down")?)
+}
+
+/// Joins and leaves, of a demo with two nodes of one Pod each that is kept.
+fn changes_of_a_kept_demo(place: &Place, source: &str, processes: usize) -> Result<()> {
+    let succeeds = |arguments: &[&str], words: &[&str]| {
+        let finished = place.demo(arguments)?;
+        assert!(finished.status.success(), "{arguments:?}: {finished:#?}");
+        for words in words {
+            assert!(finished.stdout.contains(words), "{arguments:?}: no {words:?}: {finished:#?}");
+        }
+        Ok::<_, LabError>(finished.stdout)
+    };
+    let keep = ["--source", source, "--nodes", "2", "--pods", "1", "--keep"];
+    succeeds(&keep, &["OK: all 24 calls"])?;
+    assert_eq!(place.processes()?.len(), processes);
+    succeeds(&["join"], &["node3 has joined", "node3-pod1", "OK: all 54 calls", "; 0 were lost"])?;
+    assert_eq!(place.processes()?.len(), processes + 1);
+
+    let left = succeeds(&["leave", "node1"], &["node1 has left", "OK: all 24 calls", "; 0 were"])?;
+    assert!(!left.contains("node1-pod1"), "{left}");
+    assert_eq!(place.processes()?.len(), processes);
+    succeeds(&["join"], &["node1 has joined", "OK: all 54 calls", "; 0 were lost"])?;
+    succeeds(&["leave"], &["node3 has left", "; 0 were lost"])?;
+    let nobody = place.demo(&["leave", "node9"])?;
+    assert!(nobody.stderr.contains("there are node1, node2"), "{nobody:#?}");
+    // A node alone has no Pods of others that could call meanwhile.
+    succeeds(&["leave"], &["node2 has left", "OK: all 6 calls"])?;
+    let last = place.demo(&["leave"])?;
+    assert!(!last.status.success() && last.stderr.contains("demo down"), "{last:#?}");
+
+    succeeds(&["down"], &[])?;
+    place.assert_empty("down after joins and leaves")
+}
+
+#[test]
+fn nodes_join_and_leave_a_kept_demo() -> Outcome {
+    let Some(place) = Place::new()? else { return Ok(()) };
+    Ok(changes_of_a_kept_demo(&place, "file", 3)?)
+}
+
+#[test]
+fn a_demo_that_is_not_there_cannot_be_changed() -> Outcome {
+    let Some(place) = Place::new()? else { return Ok(()) };
+    for change in ["join", "leave"] {
+        let refused = place.demo(&[change])?;
+        assert!(refused.stderr.contains("demo --keep"), "{refused:#?}");
+        place.assert_empty(change)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn nodes_join_and_leave_a_kept_demo_with_etcd() -> Outcome {
+    let Some(place) = Place::with_etcd()? else { return Ok(()) };
+    // The holder, two route syncers, and etcd.
+    Ok(changes_of_a_kept_demo(&place, "etcd", 4)?)
+}
+
+#[test]
+fn a_demo_with_etcd_leaves_nothing_whatever_ends_it() -> Outcome {
+    let Some(place) = Place::with_etcd()? else { return Ok(()) };
+    let arguments = ["--source", "etcd", "--nodes", "2", "--pods", "1"];
+    let finished = place.demo(&arguments)?;
+    assert!(finished.status.success(), "{finished:#?}");
+    assert!(finished.stdout.contains("OK: all 24 calls"), "{finished:#?}");
+    place.assert_empty("a demo with etcd that ended")?;
+    for moment in ["a router", "An etcd", "has synced", "Routes of node2"] {
+        let mut demo = place.until(&arguments, moment)?;
+        demo.interrupt(Signal::SIGTERM)?;
+        let code = demo.wait()?;
+        // It may have been done already.
+        assert!([Some(0), Some(143)].contains(&code), "after {moment:?}: {code:?}");
+        place.assert_empty(moment)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_killed_join_left_is_removed_by_down() -> Outcome {
+    let Some(place) = Place::new()? else { return Ok(()) };
+    let kept = place.demo(&["--nodes", "1", "--pods", "1", "--keep"])?;
+    assert!(kept.status.success(), "{kept:#?}");
+    let mut join = place.until(&["join"], "node2 joins")?;
+    join.interrupt(Signal::SIGKILL)?;
+    join.wait()?;
+    let down = place.demo(&["down"])?;
+    assert!(down.status.success(), "{down:#?}");
+    Ok(place.assert_empty("down after a join that was killed")?)
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Cluster {
         }
         let lab = Topology::create(2)?;
         let nodes_file = lab.switch.folder().join("nodes.json");
-        cluster::write_nodes(&nodes_file, &lab.nodes)?;
+        cluster::write_nodes(&nodes_file, (1..).zip(&lab.nodes))?;
         let syncers = lab.nodes.iter().map(|node| Syncer::start(node, &nodes_file));
         let syncers = syncers.collect::<Result<_>>()?;
         Ok(Some(Cluster { lab, _syncers: syncers }))

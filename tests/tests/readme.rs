@@ -70,8 +70,11 @@ fn the_installation_serves_cnitool() -> Outcome {
         return Ok(());
     };
     let host = Node::create("host")?;
-    let script = block("install")? + &block("cnitool")?;
-    let command = shell(&script, &path_with(&[&cnitool, &ip]));
+    let script = block("install")? + &block("cnitool")? + &block("uninstall")?;
+    // What is in the folder afterwards is what was in it before.
+    let list = "mkdir -p /opt/cni/bin; ls -A /opt/cni/bin";
+    let script = format!("{list} >/run/before\n{script}\n{list} | diff /run/before -\n");
+    let command = shell(&script, &path_with(&[&cnitool, &ip, &bins::route_syncer()?]));
     let finished = host.netns().run(|| process::run(command, b"", DEADLINE))??;
     assert!(finished.status.success(), "{finished:#?}");
     assert!(finished.stdout.contains("10.0.1.2/24"), "{finished:#?}");
@@ -140,6 +143,7 @@ fn the_syncer_makes_the_route_of_the_picture() -> Outcome {
 
     let mut syncer = Syncer::start(&host)?;
     syncer.says("the first sync is done")?;
+    syncer.says("wrote /etc/cni/net.d/10-cbr0.conflist")?;
     let routes = rtnl.routes(route::TABLE_MAIN)?;
     let made = routes.iter().find(|route| route.destination.to_string() == "10.0.2.0/24");
     assert_eq!(made.and_then(|route| route.gateway), Some("10.100.0.3".parse()?), "{routes:?}");

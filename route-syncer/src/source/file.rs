@@ -135,7 +135,7 @@ impl NodesFile {
         }
         self.last = Some(found);
         Some(match text.and_then(|text| self.nodes(&text)) {
-            Ok(nodes) => Update::Nodes(nodes),
+            Ok(nodes) => Update::Nodes(nodes.into()),
             Err(error) => Update::Broken(SourceError::File(error)),
         })
     }

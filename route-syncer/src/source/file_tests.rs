@@ -38,8 +38,9 @@ impl Lab {
 
     async fn next(&mut self) -> Result<String, String> {
         match tokio::time::timeout(PATIENCE, self.source.next()).await.expect("no update came") {
-            Update::Nodes(nodes) => Ok(nodes.iter().map(|node| node.name.as_str()).collect()),
+            Update::Nodes(list) => Ok(list.nodes.iter().map(|node| node.name.as_str()).collect()),
             Update::Broken(error) => Err(error.to_string()),
+            other => panic!("{other:?}"),
         }
     }
 }

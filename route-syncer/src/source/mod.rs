@@ -1,10 +1,11 @@
 //! Where the facts come from: which nodes there are, how to reach them, and which Pods they hold.
 //!
-//! A source tells complete lists. Today there is one, a file of nodes ([`file::NodesFile`]); a
-//! source that learns by watching (a key-value store, an API server) keeps its own picture and
-//! tells it as a whole, after its first complete read and after each change, so that the rest of
-//! the daemon needs to know only one kind of evidence: absence from a complete list.
+//! A source tells complete lists: a file of nodes ([`file::NodesFile`]), or leases in etcd
+//! ([`etcd::EtcdSource`]). A source that learns by watching keeps its own picture and tells it as a
+//! whole, after its first complete read and after each change, so that the rest of the daemon needs
+//! to know only one kind of evidence: absence from a complete list.
 
+pub mod etcd;
 pub mod file;
 pub mod nodes;
 
@@ -31,13 +32,50 @@ impl Node {
     }
 }
 
+/// A node that the source no longer names, but whose going it does not believe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldNode {
+    /// The node, as it was.
+    pub node: Node,
+    /// Since when it is held.
+    pub since: String,
+}
+
+/// A complete, well-formed list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List {
+    /// The nodes there are.
+    pub nodes: Vec<Node>,
+    /// The nodes whose going the source itself does not believe.
+    pub held: Vec<HeldNode>,
+    /// The ranges of the whole cluster, if the source knows them.
+    pub cluster_cidrs: Vec<IpNetwork>,
+    /// What is wrong, though the list is complete.
+    pub problems: Vec<String>,
+    /// What else people may want to know.
+    pub notes: Vec<String>,
+    /// Whether the source has evidence for each node that is missing. Without it, a list that
+    /// lost most of its nodes at once is not believed.
+    pub absence_is_proven: bool,
+}
+
+impl From<Vec<Node>> for List {
+    fn from(nodes: Vec<Node>) -> Self {
+        Self { nodes, ..Self::default() }
+    }
+}
+
 /// What a source tells.
 #[derive(Debug)]
 pub enum Update {
-    /// A complete, well-formed list: it replaces the one before. A node that is not in it is gone.
-    Nodes(Vec<Node>),
+    /// It replaces the list before. A node that is neither in it nor held is gone.
+    Nodes(List),
+    /// What the source remembers from before, and cannot vouch for yet: no route goes for it.
+    Remembered(List),
     /// The facts cannot be read now. This is no evidence of anything: the last list stays.
     Broken(SourceError),
+    /// This node must not take part; the daemon ends, and the routes stay.
+    Refused(SourceError),
 }
 
 /// A source of facts.
@@ -54,4 +92,10 @@ pub enum SourceError {
     /// The nodes file.
     #[error(transparent)]
     File(#[from] file::FileError),
+    /// Etcd.
+    #[error(transparent)]
+    Etcd(#[from] etcd::client::EtcdError),
+    /// Another node has this one's address.
+    #[error(transparent)]
+    SameAddress(#[from] etcd::own::SameAddress),
 }

@@ -7,7 +7,6 @@ use cbr0_tests::error::Context;
 use cbr0_tests::{LabError, Result};
 
 use crate::names;
-use crate::processes::Process;
 use crate::state::{self, State};
 
 /// Becomes a command inside a host or Pod.
@@ -37,8 +36,10 @@ pub(crate) fn status() -> Result<ExitCode> {
         println!("  {host:<14} {}", names::path(&host).display());
     }
     println!("\nProcesses:");
-    for process in state::worker()?.map(Process::followers).transpose()?.unwrap_or_default() {
-        println!("  {process}");
+    for leader in state::leaders()? {
+        for process in leader.followers()? {
+            println!("  {process}");
+        }
     }
     println!("\nFiles: {}", state::path("").display());
     Ok(ExitCode::SUCCESS)

@@ -2,7 +2,8 @@
 //!
 //! A switch, a router, an outside host and N nodes are network namespaces; every node runs the
 //! route syncer and gets M Pods from the plugins, through the conflist people copy. Then everybody
-//! calls everybody and says what source address the other end saw.
+//! calls everybody and says what source address the other end saw. Of a demo that is kept, nodes
+//! can leave ([`change`]), and others join.
 //!
 //! One process makes all of it ([`worker`]), another only watches it and cleans up
 //! ([`supervisor`]): so nothing stays behind, however the first one ends. What must be found again
@@ -10,21 +11,30 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "the demo's output is what it is for")]
 
+mod calls;
+mod change;
 mod commands;
+mod lab;
 mod matrix;
+mod member;
 mod names;
 mod processes;
+mod show;
 mod state;
 mod supervisor;
 mod table;
 mod worker;
 
+use std::ffi::OsString;
 use std::io::Write as _;
+use std::iter;
 use std::process::ExitCode;
 
 use cbr0_tests::LabError;
 use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand};
+
+use crate::lab::Source;
 
 /// Shows the cbr0 network on this machine: nodes and Pods in network namespaces, and who sees whom.
 ///
@@ -35,12 +45,15 @@ struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    lab: Lab,
+    plan: Plan,
 }
 
 /// What to build.
 #[derive(Args, Clone, Copy)]
-struct Lab {
+struct Plan {
+    /// Where the route syncers learn of each other's Pods.
+    #[arg(long, value_enum, default_value_t = Source::File)]
+    source: Source,
     /// Number of nodes.
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = up_to_100())]
     nodes: u8,
@@ -61,7 +74,8 @@ fn up_to_100() -> RangedI64ValueParser<u8> {
 enum Command {
     /// Runs a command inside a host or Pod of a kept demo: `demo exec node1 -- ip route`.
     Exec {
-        /// Its name, as `demo status` lists them: node1, node1-pod1, switch, router, outside.
+        /// Its name, as `demo status` lists them: node1, node1-pod1, switch, router, outside,
+        /// etcd.
         host: String,
         /// The command and its arguments.
         #[arg(last = true, required = true)]
@@ -69,6 +83,17 @@ enum Command {
     },
     /// Lists what a kept demo consists of.
     Status,
+    /// Adds a node with its Pods to a kept demo, while the Pods of the others go on calling.
+    ///
+    /// Fails if one of these calls is lost, or if not everybody reaches everybody afterwards.
+    Join,
+    /// Removes a node with its Pods from a kept demo, while the Pods of the others go on calling.
+    ///
+    /// Fails if one of these calls is lost, or if not everybody reaches everybody afterwards.
+    Leave {
+        /// Its name, such as node2 [default: the last one]
+        node: Option<String>,
+    },
     /// Removes a kept demo, or what is left of one that was killed.
     Down,
     /// The process that does the work; the demo starts it itself.
@@ -76,16 +101,21 @@ enum Command {
     Worker {
         /// The process without which it must not go on.
         supervisor: i32,
-        #[command(flatten)]
-        lab: Lab,
+        /// What that process was asked for.
+        #[arg(last = true)]
+        asked: Vec<OsString>,
     },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.command {
-        None => supervisor::run(cli.lab),
-        Some(Command::Worker { supervisor, lab }) => worker::run(supervisor, lab),
+        None => supervisor::run(cli.plan),
+        Some(Command::Join | Command::Leave { .. }) => supervisor::change(),
+        Some(Command::Worker { supervisor, asked }) => {
+            let asked = iter::once("demo".into()).chain(asked);
+            worker::run(supervisor, Cli::parse_from(asked))
+        }
         Some(Command::Exec { host, command }) => commands::exec(&host, &command),
         Some(Command::Status) => commands::status(),
         Some(Command::Down) => commands::down(),

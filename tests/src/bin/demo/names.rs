@@ -20,7 +20,7 @@ pub(crate) fn path(host: &str) -> PathBuf {
     Path::new(FOLDER).join(format!("{PREFIX}{host}"))
 }
 
-/// Makes a namespace under a name. It lives until [`remove_all`].
+/// Makes a namespace under a name. It lives until [`remove`].
 pub(crate) fn create(host: &str) -> Result<NetNs> {
     let path = path(host);
     let what = || format!("name a network namespace {}", path.display());
@@ -59,14 +59,16 @@ pub(crate) fn all() -> Result<Vec<String>> {
 
 /// Takes all the names away; a namespace dies once nothing is inside any more.
 pub(crate) fn remove_all() -> Result<()> {
-    for host in all()? {
-        let path = path(&host);
-        let what = || format!("remove {}", path.display());
-        // Not mounted if its creator was killed in between.
-        match umount2(&path, MntFlags::MNT_DETACH) {
-            Ok(()) | Err(Errno::EINVAL) => fs::remove_file(&path).context(what)?,
-            Err(errno) => return Err(errno).context(what),
-        }
+    all()?.iter().try_for_each(|host| remove(host))
+}
+
+/// Takes one name away.
+pub(crate) fn remove(host: &str) -> Result<()> {
+    let path = path(host);
+    let what = || format!("remove {}", path.display());
+    // Not mounted if its creator was killed in between.
+    match umount2(&path, MntFlags::MNT_DETACH) {
+        Ok(()) | Err(Errno::EINVAL) => fs::remove_file(&path).context(what),
+        Err(errno) => Err(errno).context(what),
     }
-    Ok(())
 }

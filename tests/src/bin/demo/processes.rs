@@ -1,9 +1,9 @@
 //! The demo's processes, which must be found again whoever was killed in between.
 //!
-//! The worker leads a process group, and all that it starts is in this group from birth. So the one
-//! process that is recorded is the worker. Nobody else is ever ended: a process is told from a later
-//! one with the same number by the time it was started, and a member of the group by the namespace
-//! it is in.
+//! A worker leads a process group, and all that it starts is in this group from birth. So the only
+//! processes that are recorded are workers: the first, and one for each change of a kept demo.
+//! Nobody else is ever ended: a process is told from a later one with the same number by the time it
+//! was started, and a member of the group by the namespace it is in.
 
 use std::collections::HashSet;
 use std::fs;
@@ -79,8 +79,13 @@ impl Process {
     /// The living processes of the group that this process leads or led, but for itself: those that
     /// are inside a namespace of the demo.
     pub(crate) fn followers(self) -> Result<Vec<Self>> {
+        self.inside(&names::all()?)
+    }
+
+    /// Those of the followers that are inside these hosts.
+    fn inside(self, hosts: &[String]) -> Result<Vec<Self>> {
         let namespaces: HashSet<_> =
-            names::all()?.iter().filter_map(|name| identity(&names::path(name))).collect();
+            hosts.iter().filter_map(|name| identity(&names::path(name))).collect();
         let ours = |process: &Process| {
             let netns = identity(&PathBuf::from(format!("/proc/{}/ns/net", process.pid)));
             process.group == self.pid && netns.is_some_and(|netns| namespaces.contains(&netns))
@@ -101,6 +106,11 @@ impl Process {
             }
             followers.into_iter().try_for_each(Self::end)?;
         }
+    }
+
+    /// Ends its followers inside one host.
+    pub(crate) fn end_inside(self, host: &str) -> Result<()> {
+        self.inside(&[host.to_owned()])?.into_iter().try_for_each(Self::end)
     }
 
     /// Asks it to end, and ends it if it does not.

@@ -12,7 +12,7 @@ use crate::names;
 use crate::processes::Process;
 
 const FOLDER: &str = "/run/cbr0-demo";
-/// The record of the process that makes the demo, and leads all others.
+/// What the records of workers begin with: of who makes or changes the demo, and leads what runs.
 const WORKER: &str = "worker";
 /// Is there when the demo was told to stay.
 const KEPT: &str = "kept";
@@ -41,14 +41,21 @@ pub(crate) fn is_kept() -> bool {
     path(KEPT).exists()
 }
 
-/// Writes down that the calling process makes the demo, before it makes anything.
+/// Writes down that the calling process makes or changes the demo, before it does anything.
 pub(crate) fn record_worker() -> Result<()> {
-    Process::own()?.record(&path(WORKER))
+    let own = std::process::id();
+    Process::own()?.record(&path(&format!("{WORKER}-{own}")))
 }
 
-/// The process that makes the demo, or made it.
-pub(crate) fn worker() -> Result<Option<Process>> {
-    Process::recorded(&path(WORKER))
+/// The processes that made or changed the demo, or do so now; what they started may outlive them.
+pub(crate) fn leaders() -> Result<Vec<Process>> {
+    let what = || format!("list {FOLDER}");
+    let entries: io::Result<Vec<_>> = fs::read_dir(FOLDER).context(what)?.collect();
+    let files = entries.context(what)?.into_iter().map(|entry| entry.path());
+    let is_record = |file: &PathBuf| {
+        file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(WORKER))
+    };
+    files.filter(is_record).filter_map(|file| Process::recorded(&file).transpose()).collect()
 }
 
 impl State {
@@ -111,7 +118,7 @@ impl State {
     /// Removes everything of a demo, whatever state it is in: its processes, its namespaces with
     /// all the links in them, its files.
     pub(crate) fn remove_everything(self) -> Result<()> {
-        worker()?.map_or(Ok(()), Process::end_all)?;
+        leaders()?.into_iter().try_for_each(Process::end_all)?;
         names::remove_all()?;
         if path(MADE_NETNS).exists() {
             // Not if somebody else has put something there since.

@@ -1,5 +1,6 @@
 //! The process that people start: it has the demo built by another, and cleans up after it.
 
+use std::env;
 use std::os::unix::process::CommandExt as _;
 use std::process::{self, Child, Command, ExitCode, ExitStatus};
 
@@ -9,7 +10,7 @@ use cbr0_tests::{LabError, Result};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::state::{self, State};
-use crate::{Lab, say};
+use crate::{Plan, say};
 
 /// How the worker ended.
 enum End {
@@ -18,14 +19,8 @@ enum End {
 }
 
 /// Runs a demo from its beginning to its end.
-pub(crate) fn run(lab: Lab) -> Result<ExitCode> {
-    if !require::is_root()? {
-        return Err(LabError::Wrong(
-            "the demo makes network namespaces: run it as root".to_owned(),
-        ));
-    }
-    // Before anything is made: from here on, a signal is only ever taken where it is waited for.
-    let signals = block_signals()?;
+pub(crate) fn run(plan: Plan) -> Result<ExitCode> {
+    let signals = begin()?;
     let state = State::claim()?;
     if state::is_kept() {
         return Err(LabError::Wrong(
@@ -34,29 +29,71 @@ pub(crate) fn run(lab: Lab) -> Result<ExitCode> {
         ));
     }
     if !state.has_leftovers()? {
-        return supervise(state, lab, &signals);
+        return supervise(state, plan, &signals);
     }
     say("demo: removing what a demo left that was killed");
     state.remove_everything()?;
-    supervise(State::claim()?, lab, &signals)
+    supervise(State::claim()?, plan, &signals)
 }
 
-fn supervise(state: State, lab: Lab, signals: &SigSet) -> Result<ExitCode> {
-    let ended = state.prepare().and_then(|()| work(lab, signals));
+/// Has a demo changed that was kept. It stays, whatever becomes of the change.
+pub(crate) fn change() -> Result<ExitCode> {
+    let signals = begin()?;
+    let nothing =
+        || LabError::Wrong("there is no demo to change: start one with \"demo --keep\"".to_owned());
+    if !state::is_kept() {
+        return Err(nothing());
+    }
+    let state = State::claim()?;
+    // Its end may have come just before.
+    if !state::is_kept() {
+        state.remove_everything()?;
+        return Err(nothing());
+    }
+    let code = match work(&signals)? {
+        End::Exited(status) => exit_code(status),
+        End::Interrupted(signal) => {
+            say(&format!("demo: {signal}"));
+            interrupted(signal)
+        }
+    };
+    if code != ExitCode::SUCCESS {
+        say("demo: what there is stays, for you to look at; \"demo down\" removes it");
+    }
+    Ok(code)
+}
+
+/// Asks for the right to do all that. From here on, signals are only taken where they are waited
+/// for.
+fn begin() -> Result<SigSet> {
+    if !require::is_root()? {
+        return Err(LabError::Wrong(
+            "the demo makes network namespaces: run it as root".to_owned(),
+        ));
+    }
+    block_signals()
+}
+
+fn supervise(state: State, plan: Plan, signals: &SigSet) -> Result<ExitCode> {
+    let ended = state.prepare().and_then(|()| work(signals));
     let (code, holds) = match &ended {
         Ok(End::Exited(status)) => (exit_code(*status), status.success()),
         Ok(End::Interrupted(signal)) => {
             say(&format!("demo: {signal}, removing everything"));
-            (ExitCode::from(128 + *signal as u8), false)
+            (interrupted(*signal), false)
         }
         Err(_) => (ExitCode::FAILURE, false),
     };
-    if holds && lab.keep {
+    if holds && plan.keep {
         state.keep()?;
     } else {
         state.remove_everything()?;
     }
     ended.map(|_| code)
+}
+
+fn interrupted(signal: Signal) -> ExitCode {
+    ExitCode::from(128 + signal as u8)
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {
@@ -78,8 +115,8 @@ fn block_signals() -> Result<SigSet> {
     Ok(signals)
 }
 
-fn work(lab: Lab, signals: &SigSet) -> Result<End> {
-    let mut worker = start_worker(lab)?;
+fn work(signals: &SigSet) -> Result<End> {
+    let mut worker = start_worker()?;
     let ended = wait(&mut worker, signals);
     // On every way out: with the worker alive, nothing could be removed for good.
     let _ = worker.kill();
@@ -87,13 +124,11 @@ fn work(lab: Lab, signals: &SigSet) -> Result<End> {
     Ok(ended?.map_or(End::Exited(status), End::Interrupted))
 }
 
-fn start_worker(lab: Lab) -> Result<Child> {
+fn start_worker() -> Result<Child> {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("demo").args(["worker", &process::id().to_string()]);
-    command.args(["--nodes", &lab.nodes.to_string(), "--pods", &lab.pods.to_string()]);
-    if lab.keep {
-        command.arg("--keep");
-    }
+    command.arg0("demo").args(["worker", &process::id().to_string(), "--"]);
+    // It is asked for the same as this process.
+    command.args(env::args_os().skip(1));
     // Its own process group, by which all that it starts can be found. And so Ctrl-C comes to the
     // supervisor alone, which then ends the worker.
     command.process_group(0).spawn().context(|| "start the demo's worker".to_owned())

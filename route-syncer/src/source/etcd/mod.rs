@@ -1,0 +1,60 @@
+//! The etcd source: every node leases its own subnet, and learns the others', in flannel's layout.
+//!
+//! - [`key`], [`value`] and [`config`] are flannel's formats; [`contents`] is what is in etcd;
+//! - [`subnet`] tells which subnets there are, [`own`] what to do about this node's;
+//! - [`picture`] decides who is in the cluster, and who is held; [`state`] remembers that;
+//! - [`client`], [`lease`] and [`watch`] talk to etcd, [`keeper`] is the story of all of it;
+//! - [`farewell`] is what `leave` and `forget` do.
+
+pub mod client;
+pub mod config;
+pub mod contents;
+pub mod farewell;
+pub mod identity;
+pub mod keeper;
+pub mod key;
+pub mod lease;
+pub mod options;
+pub mod own;
+pub mod picture;
+pub mod state;
+pub mod subnet;
+pub mod value;
+pub mod watch;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
+
+use self::client::EtcdError;
+use self::keeper::Keeper;
+use super::{Source, SourceError, Update};
+
+/// The source, run by a task of its own: a lease must be kept alive whatever else is done.
+pub struct EtcdSource {
+    updates: UnboundedReceiver<Update>,
+    task: JoinHandle<()>,
+}
+
+impl EtcdSource {
+    /// Starts to keep this node's lease and the picture of the others.
+    pub fn start(keeper: Keeper) -> Self {
+        let (sender, updates) = unbounded_channel();
+        Self { updates, task: tokio::spawn(keeper.run(sender)) }
+    }
+}
+
+impl Source for EtcdSource {
+    async fn next(&mut self) -> Update {
+        let ended = || {
+            let ended = EtcdError::Watch("the task that watches has ended".to_owned());
+            Update::Refused(SourceError::Etcd(ended))
+        };
+        self.updates.recv().await.unwrap_or_else(ended)
+    }
+}
+
+impl Drop for EtcdSource {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

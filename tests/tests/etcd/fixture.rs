@@ -1,0 +1,243 @@
+//! A cluster with an etcd on its router, and its daemons.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use cbr0_tests::etcd::Etcd;
+use cbr0_tests::node::Node;
+use cbr0_tests::require::{self, Part};
+use cbr0_tests::topology::Topology;
+use cbr0_tests::{LabError, Result, bins, process};
+use kernel::netlink::{Protocol, Socket};
+use kernel::route::TABLE_MAIN;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use serde_json::Value;
+
+pub(crate) const PREFIX: &str = "/coreos.com/network";
+/// Where etcd is.
+pub(crate) const ROUTER: &str = "10.100.0.1";
+const PROTOCOL: u8 = 214;
+const RTNLGRP_IPV4_ROUTE: u32 = 7;
+const RTM_DELROUTE: u16 = 25;
+/// How long something that must happen may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Lab {
+    pub(crate) topology: Topology,
+    pub(crate) etcd: Etcd,
+}
+
+/// A daemon; it ends with this value.
+pub(crate) struct Daemon {
+    child: Child,
+}
+
+impl Lab {
+    /// An etcd with the usual network, and nodes without daemons. `None` where that cannot be.
+    pub(crate) fn new(nodes: u8) -> Result<Option<Self>> {
+        let lab = Self::without_config(nodes)?;
+        if let Some(lab) = &lab {
+            lab.put("config", r#"{"Network": "10.0.0.0/14"}"#)?;
+        }
+        Ok(lab)
+    }
+
+    pub(crate) fn without_config(nodes: u8) -> Result<Option<Self>> {
+        Self::at(nodes, format!("http://{ROUTER}:2379"), Vec::new())
+    }
+
+    /// With an etcd at this URL, and more options for it.
+    pub(crate) fn at(nodes: u8, endpoint: String, options: Vec<String>) -> Result<Option<Self>> {
+        if !require::root()? {
+            return Ok(None);
+        }
+        let Some(program) = require::part(Part::Etcd)? else { return Ok(None) };
+        let topology = Topology::create(nodes)?;
+        let etcd = Etcd::start_at(program, &topology.router, endpoint, options)?;
+        Ok(Some(Lab { topology, etcd }))
+    }
+
+    pub(crate) fn put(&self, key: &str, value: &str) -> Result<()> {
+        self.etcd.ctl(&["put", &format!("{PREFIX}/{key}"), value]).map(drop)
+    }
+
+    /// Node number `number`, from 1.
+    pub(crate) fn node(&self, number: usize) -> &Node {
+        &self.topology.nodes[number - 1]
+    }
+
+    /// Starts the daemon of a node, with leases of two seconds.
+    pub(crate) fn start(&self, number: usize) -> Result<Daemon> {
+        self.start_with(number, &["--lease-ttl", "2s"])
+    }
+
+    pub(crate) fn start_with(&self, number: usize, more: &[&str]) -> Result<Daemon> {
+        let node = self.node(number);
+        let log = File::create(node.folder().join("log")).unwrap();
+        let mut command = self.command(number, "run");
+        command.args(["--source", "etcd", "--run-dir"]).arg(node.folder()).args(more);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = node.netns().run(|| command.spawn())?.unwrap();
+        Ok(Daemon { child })
+    }
+
+    /// Runs `leave` or `forget` on a node, and returns all that it says.
+    pub(crate) fn say(&self, number: usize, words: &[&str]) -> Result<String> {
+        let mut command = self.command(number, words[0]);
+        command.args(&words[1..]);
+        if words[0] == "leave" {
+            command.arg("--run-dir").arg(self.node(number).folder());
+        }
+        let done = self.node(number).netns().run(|| process::run(command, b"", PATIENCE))??;
+        Ok(done.stdout + &done.stderr)
+    }
+
+    fn command(&self, number: usize, verb: &str) -> Command {
+        let node = self.node(number);
+        let machine_id = node.folder().join("machine-id");
+        fs::write(&machine_id, format!("machine-of-{}\n", node.name)).unwrap();
+        let mut command = Command::new(bins::route_syncer().unwrap());
+        command.arg(verb).args(["--etcd-endpoints", &self.etcd.endpoint, "--node", &node.name]);
+        command.arg("--machine-id").arg(machine_id);
+        command.arg("--state-dir").arg(node.folder().join("state"));
+        command
+    }
+
+    pub(crate) fn log(&self, number: usize) -> String {
+        fs::read_to_string(self.node(number).folder().join("log")).unwrap_or_default()
+    }
+
+    fn status(&self, number: usize) -> Result<Value> {
+        let node = self.node(number);
+        let mut command = Command::new(bins::route_syncer()?);
+        command.args(["status", "--json", "--run-dir"]).arg(node.folder());
+        let done = node.netns().run(|| process::run(command, b"", PATIENCE))??;
+        Ok(serde_json::from_str(&done.stdout).unwrap_or(Value::Null))
+    }
+
+    /// Waits until the status of a node is as it should be, and returns it.
+    pub(crate) fn wait(
+        &self,
+        number: usize,
+        what: &str,
+        is_so: impl Fn(&Value) -> bool,
+    ) -> Result<Value> {
+        let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
+        let changes = Inotify::init(flags).unwrap();
+        // The status is renamed into its place, the log written to.
+        let written = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_MODIFY;
+        changes.add_watch(self.node(number).folder(), written).unwrap();
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status(number)?;
+            if is_so(&status) {
+                return Ok(status);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            let mut ready = [PollFd::new(changes.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut ready, timeout).unwrap() == 0 {
+                let log = self.log(number);
+                let text = format!("node {number}, no {what} in:\n{status:#}\nlog:\n{log}");
+                return Err(LabError::Wrong(text));
+            }
+            changes.read_events().unwrap();
+        }
+    }
+
+    /// Waits until a node's table is this, with `NODE STATE` for each row, in any order.
+    pub(crate) fn wait_for_rows(&self, number: usize, rows: &[&str]) -> Result<Value> {
+        let expected: Vec<String> = sorted(rows.iter().map(|&row| row.to_owned()));
+        self.wait(number, &format!("{rows:?}"), |status| states(status) == expected)
+    }
+
+    /// Waits until a daemon has read etcd: before, it shows what it remembers.
+    pub(crate) fn wait_for_reading(&self, number: usize) -> Result<Value> {
+        self.wait(number, "reading", |_| self.log(number).contains("the source names"))
+    }
+
+    /// Our routes on a node, as `destination via gateway`, sorted.
+    pub(crate) fn routes(&self, number: usize) -> Result<Vec<String>> {
+        let all = self.node(number).rtnl()?.routes(TABLE_MAIN)?;
+        let ours = all.iter().filter(|route| route.protocol == PROTOCOL);
+        Ok(sorted(
+            ours.map(|route| format!("{} via {}", route.destination, route.gateway.unwrap())),
+        ))
+    }
+
+    /// Hears from now on of routes that are deleted on a node.
+    pub(crate) fn deletions(&self, number: usize) -> Result<Deletions> {
+        let open = || {
+            let mut socket = Socket::open(Protocol::Route)?;
+            socket.subscribe(RTNLGRP_IPV4_ROUTE)?;
+            Ok::<_, kernel::Error>(socket)
+        };
+        Ok(Deletions(self.node(number).netns().run(open)??))
+    }
+}
+
+/// What was heard of deleted routes.
+pub(crate) struct Deletions(Socket);
+
+impl Deletions {
+    pub(crate) fn count(&mut self) -> Result<usize> {
+        let events = self.0.events()?.unwrap();
+        Ok(events.iter().filter(|event| event.kind == RTM_DELROUTE).count())
+    }
+}
+
+fn sorted(rows: impl Iterator<Item = String>) -> Vec<String> {
+    let mut rows: Vec<String> = rows.collect();
+    rows.sort();
+    rows
+}
+
+/// `NODE STATE` for each row.
+pub(crate) fn states(status: &Value) -> Vec<String> {
+    let rows = status["routes"].as_array().map(Vec::as_slice).unwrap_or_default();
+    sorted(rows.iter().map(|row| format!("{} {}", text(&row["node"]), text(&row["state"]))))
+}
+
+/// The Pod range that a status tells for a node.
+pub(crate) fn range_of(status: &Value, node: &str) -> String {
+    let rows = status["routes"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["node"] == node);
+    text(&row.unwrap_or_else(|| panic!("no {node} in {status:#}"))["podCIDR"])
+}
+
+/// Whether a status names a problem with this text.
+pub(crate) fn tells(status: &Value, part: &str) -> bool {
+    let problems = status["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
+    problems.iter().any(|problem| text(problem).contains(part))
+}
+
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+impl Daemon {
+    /// Ends it without a chance to do anything.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

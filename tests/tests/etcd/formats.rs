@@ -1,0 +1,56 @@
+//! Leases that flannel wrote, and what is no lease at all.
+
+use cbr0_tests::Outcome;
+use serde_json::Value;
+
+use crate::fixture::{Lab, states, tells};
+
+#[test]
+fn flannels_leases_are_routed_and_ours_are_read_by_its_rules() -> Outcome {
+    let Some(lab) = Lab::new(1)? else { return Ok(()) };
+    // As flannel's documentation has them, and in dual stack.
+    lab.put(
+        "subnets/10.1.5.0-24",
+        r#"{"PublicIP":"10.100.0.5","PublicIPv6":null,"BackendType":"host-gw"}"#,
+    )?;
+    lab.put(
+        "subnets/10.1.6.0-24&fd00:6::-64",
+        r#"{"PublicIP":"10.100.0.6","PublicIPv6":"fd00:100::6","BackendType":"host-gw","BackendData":null}"#,
+    )?;
+    let _daemon = lab.start(1)?;
+    lab.wait_for_rows(1, &["node1 own", "10.100.0.5 ok", "10.100.0.6 ok", "10.100.0.6 ok"])?;
+    let routes = lab.routes(1)?;
+    let expected =
+        ["10.1.5.0/24 via 10.100.0.5", "10.1.6.0/24 via 10.100.0.6", "fd00:6::/64 via fd00:100::6"];
+    assert_eq!(routes, expected);
+    // What ours looks like to flannel: its key, and the four fields that it reads.
+    let answer = lab.etcd.ctl(&["get", "--prefix", "/coreos.com/network/subnets/10.0"])?;
+    let (key, value) = answer.trim().split_once('\n').unwrap();
+    let name = key.rsplit('/').next().unwrap();
+    let (address, length) = name.split_once('-').unwrap();
+    assert!(address.parse::<std::net::Ipv4Addr>().is_ok() && length == "24", "{key}");
+    let value: Value = serde_json::from_str(value).unwrap();
+    assert_eq!(value["PublicIP"], "10.100.0.2");
+    assert_eq!(value["BackendType"], "host-gw");
+    Ok(())
+}
+
+#[test]
+fn what_is_malformed_is_skipped_and_counted_and_changes_nothing_else() -> Outcome {
+    let Some(lab) = Lab::new(2)? else { return Ok(()) };
+    let _daemons = [lab.start(1)?, lab.start(2)?];
+    lab.wait_for_rows(1, &["node1 own", "node2 ok"])?;
+    let mut deletions = lab.deletions(1)?;
+    for (key, value) in [
+        ("junk", "{}"),
+        ("10.1.5.0-24", "not JSON"),
+        ("10.1.6.0-24", r#"{"PublicIP":"10.100.0.6","BackendType":"vxlan"}"#),
+        ("192.168.0.0-24", r#"{"PublicIP":"10.100.0.7","BackendType":"host-gw"}"#),
+    ] {
+        lab.put(&format!("subnets/{key}"), value)?;
+    }
+    let status = lab.wait(1, "skipped", |status| tells(status, "4 leases are skipped"))?;
+    assert_eq!(states(&status), ["node1 own", "node2 ok"]);
+    assert_eq!(deletions.count()?, 0);
+    Ok(())
+}
