@@ -273,7 +273,7 @@ fn explain(error: &ClientError, endpoint: &str, prefix: &str) -> EtcdError {
     // The types of the layers below do not tell; their words do.
     if says(&["certificate", "tls handshake", "TLS handshake", "UnknownIssuer"])
         // So ends a handshake in which the other side did not like our certificate.
-        || (endpoints.starts_with("https://") && says(&["operation was canceled"]))
+        || (endpoints.starts_with("https://") && says(&["operation was canceled", "connection error"]))
     {
         return EtcdError::Certificate { endpoints, reason };
     }

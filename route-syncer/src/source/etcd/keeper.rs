@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use super::beat::Beat;
 use super::client::{Connection, Etcd, EtcdError};
 use super::config::{self, Config, ConfigError};
 use super::contents::Contents;
@@ -374,36 +375,6 @@ fn doubt((cluster, revision): (u64, i64), contents: &Contents) -> Option<String>
         let new = contents.revision;
         format!("etcd went back from revision {revision} to {new}, as after a restored backup")
     })
-}
-
-/// The signs of life of a lease.
-struct Beat {
-    next: Option<Instant>,
-    interval: Duration,
-}
-
-impl Beat {
-    /// The first one is due at once.
-    async fn start(etcd: &Etcd, lease: i64) -> Result<Self, EtcdError> {
-        if lease == 0 {
-            return Ok(Self { next: None, interval: Duration::MAX });
-        }
-        let interval = etcd.interval(lease).await?.ok_or(EtcdError::LeaseGone)?;
-        Ok(Self { next: Some(Instant::now()), interval })
-    }
-
-    async fn due(&self) {
-        match self.next {
-            Some(next) => sleep_until(next).await,
-            None => std::future::pending().await,
-        }
-    }
-
-    async fn keep(&mut self, etcd: &Etcd, lease: i64) -> Result<(), EtcdError> {
-        etcd.keep_alive(lease).await?;
-        self.next = Some(Instant::now() + self.interval);
-        Ok(())
-    }
 }
 
 /// A random time up to `most`. The keys of a new hasher are random.
