@@ -4,8 +4,8 @@
 //! binaries under test ([`bins`]) run inside a host as real processes, called by a small runtime
 //! ([`runtime`]) or directly ([`plugin`]). [`topology`] wires hosts up to the network of DESIGN.md
 //! and [`cluster`] and [`syncer`] make it one of Pods, [`probe`] asks whether and as whom one end
-//! reaches another, [`snapshot`] and [`files`] compare what a call left behind. [`strace`] cuts calls
-//! short. Nothing is ever changed in the machine's own namespace.
+//! reaches another, [`snapshot`] and [`files`] compare what a call left behind. [`strace`] cuts
+//! calls short. Nothing is ever changed in the machine's own namespace.
 #![forbid(unsafe_code)]
 
 pub mod bins;

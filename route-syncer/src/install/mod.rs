@@ -10,7 +10,7 @@ mod place;
 mod plan;
 mod step;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -104,10 +104,4 @@ fn lock(bin_dir: &Path, dry_run: bool) -> Result<Option<File>, InstallError> {
         Err(TryLockError::WouldBlock) => Err(InstallError::Busy { folder: bin_dir.to_owned() }),
         Err(TryLockError::Error(source)) => Err(InstallError::io(bin_dir, "lock it", source)),
     }
-}
-
-/// As [`fs::create_dir_all`], so that it is there after a crash of the machine, too.
-fn make_folder(folder: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(folder)?;
-    crate::replace::sync_folder(folder)
 }

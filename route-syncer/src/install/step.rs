@@ -39,7 +39,10 @@ pub(super) enum Step<'a> {
 impl Step<'_> {
     pub(super) fn carry_out(&self) -> Result<(), InstallError> {
         let (path, what, done) = match self {
-            Step::MakeFolder { folder } => (folder, "make it", super::make_folder(folder)),
+            Step::MakeFolder { folder } => {
+                let done = fs::create_dir_all(folder).and_then(|()| sync_folder(folder));
+                (folder, "make it", done)
+            }
             Step::KeepAside { file, saved } => {
                 let done = fs::hard_link(file, saved).and_then(|()| sync_folder(file));
                 (saved, "keep a plugin of others there", done)

@@ -21,8 +21,8 @@ pub(crate) enum Verb {
     Uninstall,
 }
 
-/// A host where `bridge` is somebody else's, `host-local` is ours of an older version, `loopback` is
-/// not there, and `portmap` is none of our business.
+/// A host where `bridge` is somebody else's, `host-local` is ours of an older version, `loopback`
+/// is not there, and `portmap` is none of our business.
 pub(crate) struct Scene {
     pub(crate) host: Node,
     pub(crate) bin_dir: PathBuf,
