@@ -17,8 +17,9 @@ use kernel::NetNs;
 
 /// Two nodes on which Pods can be added.
 struct Cluster {
-    lab: Topology,
+    /// They end first: what they write to goes with the nodes.
     _syncers: Vec<Syncer>,
+    lab: Topology,
 }
 
 impl Cluster {
