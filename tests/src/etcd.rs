@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kernel::NetNs;
 
 use crate::error::{Context, LabError, Result};
 use crate::node::Node;
-use crate::process;
+use crate::{process, wait};
 
 /// Many times what a start or a command takes.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -90,10 +90,11 @@ impl Etcd {
         let child = self.netns.run(|| command.spawn())?.context(|| "start etcd".to_owned())?;
         self.running = Some(child);
         // It tells when it serves, as it would tell systemd.
-        ready.set_read_timeout(Some(DEADLINE)).context(|| "wait for etcd".to_owned())?;
-        if ready.recv(&mut [0; 64]).is_err() {
+        if !wait::readable(&ready, Instant::now() + DEADLINE)? {
             let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            return Err(LabError::Wrong(format!("etcd does not serve; its log:\n{log}")));
+            return Err(LabError::Wrong(format!(
+                "etcd does not serve within {DEADLINE:?}; its log:\n{log}"
+            )));
         }
         Ok(())
     }

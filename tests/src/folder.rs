@@ -1,13 +1,12 @@
 //! Waiting for what a process writes into a folder: by the kernel's events, and with a deadline.
 
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::error::{Context, Result};
+use crate::wait;
 
 /// Tells when files of a folder appear or are written.
 #[derive(Debug)]
@@ -47,10 +46,7 @@ impl FolderEvents {
                 return Ok(Some(found));
             }
             let what = || format!("wait for events of {}", self.folder.display());
-            let left = until.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let mut ready = [PollFd::new(self.events.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut ready, timeout).context(what)? == 0 {
+            if !wait::readable(&self.events, until)? {
                 return Ok(None);
             }
             self.events.read_events().context(what)?;

@@ -25,5 +25,6 @@ pub mod snapshot;
 pub mod strace;
 pub mod syncer;
 pub mod topology;
+pub mod wait;
 
 pub use error::{Failure, LabError, Outcome, Result};

@@ -16,6 +16,7 @@ use kernel::link::{Bridge, set_up};
 use kernel::netlink::{Message, Protocol, Reply, Socket};
 use kernel::route::{Route, TABLE_MAIN};
 use kernel::{MacAddress, NetNs, Rtnl, address, link};
+use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -329,9 +330,15 @@ fn pod_route(event: &Reply) -> Option<(bool, IpNetwork)> {
 }
 
 fn wait_readable(fd: &impl AsFd, end: Instant) {
-    let left = end.saturating_duration_since(Instant::now());
-    let timeout = PollTimeout::try_from(left).unwrap();
-    poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout).unwrap();
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap();
+        // A stop and continuation of this process ends a wait early.
+        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
+            Err(Errno::EINTR) => {}
+            polled => return drop(polled.unwrap()),
+        }
+    }
 }
 
 fn inotify_of(folder: &std::path::Path) -> inotify::Inotify {

@@ -1,19 +1,17 @@
 //! A cluster with an etcd on its router, and its daemons.
 
 use std::fs::{self, File};
-use std::os::fd::AsFd as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cbr0_tests::etcd::Etcd;
+use cbr0_tests::folder::FolderEvents;
 use cbr0_tests::node::Node;
 use cbr0_tests::require::{self, Part};
 use cbr0_tests::topology::Topology;
 use cbr0_tests::{LabError, Result, bins, process};
 use kernel::netlink::{Protocol, Socket};
 use kernel::route::TABLE_MAIN;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::Value;
 
 pub(crate) const PREFIX: &str = "/coreos.com/network";
@@ -125,27 +123,13 @@ impl Lab {
         what: &str,
         is_so: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
-        let changes = Inotify::init(flags).unwrap();
         // The status is renamed into its place, the log written to.
-        let written = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_MODIFY;
-        changes.add_watch(self.node(number).folder(), written).unwrap();
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let status = self.status(number)?;
-            if is_so(&status) {
-                return Ok(status);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-            let mut ready = [PollFd::new(changes.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut ready, timeout).unwrap() == 0 {
-                let log = self.log(number);
-                let text = format!("node {number}, no {what} in:\n{status:#}\nlog:\n{log}");
-                return Err(LabError::Wrong(text));
-            }
-            changes.read_events().unwrap();
-        }
+        let changes = FolderEvents::open(self.node(number).folder())?;
+        let as_it_should_be = || Ok(Some(self.status(number)?).filter(&is_so));
+        changes.wait(PATIENCE, as_it_should_be)?.ok_or_else(|| {
+            let (status, log) = (self.status(number).unwrap_or_default(), self.log(number));
+            LabError::Wrong(format!("node {number}, no {what} in:\n{status:#}\nlog:\n{log}"))
+        })
     }
 
     /// Waits until a node's table is this, with `NODE STATE` for each row, in any order.

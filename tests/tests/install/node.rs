@@ -1,7 +1,6 @@
 //! A node whose route syncer writes files for others, and what is seen of these while it does.
 
 use std::fs;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,10 +9,9 @@ use cbr0_tests::error::Context;
 use cbr0_tests::node::Node;
 use cbr0_tests::plugin::Answer;
 use cbr0_tests::pod::Pod;
-use cbr0_tests::{LabError, Result, bins, process};
+use cbr0_tests::{LabError, Result, bins, process, wait};
 use kernel::link::Bridge;
 use kernel::{MacAddress, address};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::{Value, json};
 
@@ -164,10 +162,7 @@ impl Watch {
     pub(crate) fn until(&self, path: &Path, words: &str) -> Result<()> {
         let end = Instant::now() + DEADLINE;
         while !fs::read_to_string(path).is_ok_and(|text| text.contains(words)) {
-            let left = end.saturating_duration_since(Instant::now());
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-            let mut ready = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut ready, timeout).context(|| "wait".to_owned())? == 0 {
+            if !wait::readable(&self.inotify, end)? {
                 let what = format!("the wait for {words:?} in {}", path.display());
                 return Err(LabError::Timeout { what, deadline: DEADLINE });
             }
