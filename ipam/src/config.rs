@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cni_conf::cni_args::CniArgs;
 use cni_conf::conf::NetConf;
@@ -10,10 +11,11 @@ use cni_conf::error::CniError;
 use cni_conf::json::{self, AddressError, DecodeError, Object};
 use cni_conf::result::{CniResult, Route};
 use cni_conf::version::SpecVersion;
+use ipnetwork::IpNetwork;
 
 use crate::range::RangeSpec;
 use crate::range_set::{RangeSet, RangeSetError};
-use crate::store::{DEFAULT_DATA_DIR, Store};
+use crate::store::{DEFAULT_DATA_DIR, OfEarlierBoots, Store};
 
 /// Everything an ADD needs, checked.
 #[derive(Debug)]
@@ -29,7 +31,18 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// The file whose content becomes the result's `dns`.
     pub resolv_conf: Option<PathBuf>,
+    /// `restTime`: how long an address is given to nobody after it was freed, if there is another.
+    pub rest_time: Duration,
+    /// `idempotentAdd`: an ADD of who has an address already gives that one again.
+    pub idempotent_add: bool,
+    /// `reclaimAfterReboot`: what becomes of reservations from before the boot.
+    pub earlier_boots: OfEarlierBoots,
+    /// `statusWhenFull`: STATUS says no when a range is full.
+    pub status_when_full: bool,
 }
+
+/// `restTime` unless the configuration has another, in seconds.
+const REST_TIME: u64 = 30;
 
 /// Why a configuration is refused. The texts are the reference's where it has one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +112,10 @@ impl Config {
             sets: range_sets(conf, &ipam)?,
             routes: routes(&ipam)?,
             resolv_conf: resolv_conf.filter(|path| !path.is_empty()).map(PathBuf::from),
+            rest_time: Duration::from_secs(ipam.get("restTime")?.unwrap_or(REST_TIME)),
+            idempotent_add: ipam.get("idempotentAdd")?.unwrap_or_default(),
+            earlier_boots: earlier_boots(&ipam)?,
+            status_when_full: ipam.get("statusWhenFull")?.unwrap_or_default(),
         })
     }
 
@@ -130,6 +147,11 @@ pub fn store(conf: &NetConf) -> Result<Store, CniError> {
 pub fn ranges_come_with_add(conf: &NetConf) -> Result<bool, CniError> {
     let capabilities = conf.object().object("capabilities")?.unwrap_or_default();
     Ok(capabilities.get("ipRanges")?.unwrap_or_default())
+}
+
+fn earlier_boots(ipam: &Object) -> Result<OfEarlierBoots, DecodeError> {
+    let reclaim: bool = ipam.get("reclaimAfterReboot")?.unwrap_or_default();
+    Ok(if reclaim { OfEarlierBoots::Reclaim } else { OfEarlierBoots::Keep })
 }
 
 fn ipam(conf: &NetConf) -> Result<Object, CniError> {
@@ -195,7 +217,18 @@ fn range(object: &Object) -> Result<Option<RangeSpec>, ConfigError> {
         return Ok(None);
     };
     let subnet = json::cidr(&subnet).map_err(|error| value_error(object, "subnet", &error))?;
-    Ok(Some(RangeSpec { subnet, start, end, gateway }))
+    let exclude = excluded(object)?;
+    Ok(Some(RangeSpec { subnet, start, end, gateway, exclude }))
+}
+
+/// Addresses and networks that are never handed out.
+fn excluded(object: &Object) -> Result<Vec<IpNetwork>, ConfigError> {
+    let texts: Vec<String> = object.get("exclude")?.unwrap_or_default();
+    let network = |text: &String| {
+        if text.contains('/') { json::cidr(text) } else { json::ip(text).map(IpNetwork::from) }
+    };
+    let wrong = |error| value_error(object, "exclude", &error);
+    texts.iter().map(|text| network(text).map_err(wrong)).collect()
 }
 
 /// An address; Go takes `""` for none.

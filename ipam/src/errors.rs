@@ -31,9 +31,9 @@ impl From<AllocateError> for CniError {
             AllocateError::Duplicate { .. } | AllocateError::RequestedTaken { .. } => {
                 Code::Conflict
             }
-            AllocateError::RequestedGateway { .. } | AllocateError::Unplaced(_) => {
-                Code::InvalidConfig
-            }
+            AllocateError::RequestedGateway { .. }
+            | AllocateError::RequestedExcluded { .. }
+            | AllocateError::Unplaced(_) => Code::InvalidConfig,
         };
         Self::new(code, error.to_string()).with_details(error.remedy())
     }

@@ -10,14 +10,14 @@ use std::path::Path;
 use cni_conf::conf::ValidAttachments;
 use cni_conf::error::{CniError, Code};
 use cni_conf::plugin::{Call, Plugin, Upkeep};
-use cni_conf::result::{CniResult, Dns, IpConfig};
+use cni_conf::result::{CniResult, Dns};
 
 use crate::allocate::{self, AllocateError};
+use crate::assign::assign;
 use crate::config::{self, Config};
-use crate::range::Range;
 use crate::range_set::RangeSet;
 use crate::resolv_conf;
-use crate::store::{Holder, Locked, Snapshot};
+use crate::store::{Holder, OfEarlierBoots};
 
 /// The plugin. It has no state but the files.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,18 +35,20 @@ impl Plugin for HostLocal {
 
         // One hold of the lock for all sets: what the duplicate check saw is still so when the
         // last address is reserved.
-        let locked = config.store.lock()?;
-        let ips = reserve_all(&locked, &config.sets, &wishes, &holder(call))?;
-        Ok(CniResult { interfaces: Vec::new(), ips, routes: config.routes, dns })
+        let mut ledger = config.store.lock()?.ledger(config.earlier_boots)?;
+        let ips = assign(&mut ledger, &config, &wishes, &holder(call));
+        ledger.close();
+        Ok(CniResult { interfaces: Vec::new(), ips: ips?, routes: config.routes, dns })
     }
 
     /// Gives back what the attachment has; of the configuration only `dataDir` and the network's
     /// name are read.
     fn del(&self, call: &Call, _netns: Option<&Path>) -> Result<(), CniError> {
-        if let Some(locked) = config::store(&call.conf)?.lock_existing()? {
-            locked.release(&holder(call))?;
-        }
-        Ok(())
+        let Some(locked) = config::store(&call.conf)?.lock_existing()? else { return Ok(()) };
+        let mut ledger = locked.ledger(OfEarlierBoots::Keep)?;
+        let released = ledger.release(&holder(call));
+        ledger.close();
+        Ok(released.map(drop)?)
     }
 
     /// The attachment has a reservation, and the addresses it was told are reserved for it.
@@ -56,7 +58,12 @@ impl Plugin for HostLocal {
         let previous = call.conf.prev_result()?.unwrap_or_default();
 
         let reserved = match config.store.lock_existing()? {
-            Some(locked) => locked.scan()?.addresses_of(&holder(call)),
+            Some(locked) => {
+                let mut ledger = locked.ledger(OfEarlierBoots::Keep)?;
+                let reserved = ledger.addresses_of(&holder(call))?;
+                ledger.close();
+                reserved
+            }
             None => Vec::new(),
         };
         let told: Vec<IpAddr> = previous.ips.iter().map(|ip| ip.address.ip()).collect();
@@ -69,21 +76,24 @@ impl Plugin for HostLocal {
         };
         let valid: HashSet<Holder> =
             valid.iter().map(|(container_id, ifname)| Holder::new(container_id, ifname)).collect();
-        if let Some(locked) = config::store(&upkeep.conf)?.lock_existing()? {
-            locked.retain(&valid)?;
-        }
-        Ok(())
+        let Some(locked) = config::store(&upkeep.conf)?.lock_existing()? else { return Ok(()) };
+        let mut ledger = locked.ledger(OfEarlierBoots::Keep)?;
+        let removed = ledger.retain(&valid);
+        ledger.close();
+        Ok(removed.map(drop)?)
     }
 
     /// The configuration is one an ADD accepts, and a reservation could be written. A full range
-    /// is no reason to say no: the runtime would take the whole node out of service, and with it
-    /// the containers whose end would free addresses.
+    /// is no reason to say no unless it was asked for: the runtime would take the whole node out of
+    /// service, and with it the containers whose end would free addresses.
     fn status(&self, upkeep: &Upkeep) -> Result<(), CniError> {
         let config = Config::parse(&upkeep.conf, &upkeep.env.args)?;
         if !config::ranges_come_with_add(&upkeep.conf)? {
             config.require_ranges()?;
         }
         let ready = dns(&config).and_then(|_| Ok(config.store.probe()?));
+        let ready =
+            ready.and_then(|()| if config.status_when_full { check_room(&config) } else { Ok(()) });
         ready.map_err(|error| CniError { code: Code::NotAvailable, ..error })
     }
 }
@@ -102,81 +112,19 @@ fn dns(config: &Config) -> Result<Dns, CniError> {
     })
 }
 
-/// Reserves an address of each set; on an error, what this call has reserved is free again.
-fn reserve_all(
-    locked: &Locked,
-    sets: &[RangeSet],
-    wishes: &[Option<IpAddr>],
-    holder: &Holder,
-) -> Result<Vec<IpConfig>, CniError> {
-    let present = locked.scan()?;
-    allocate::check_duplicate(sets, &present.addresses_of(holder), holder.container_id())?;
-
-    let mut ips = Vec::with_capacity(sets.len());
-    for (index, (set, wish)) in sets.iter().zip(wishes).enumerate() {
-        match reserve_one(locked, &present, (index, set), *wish, holder) {
-            Ok(ip) => ips.push(ip),
-            Err(error) => {
-                take_back(locked, &ips);
-                return Err(error);
-            }
+/// Every set has an address that nobody has.
+fn check_room(config: &Config) -> Result<(), CniError> {
+    let Some(locked) = config.store.lock_existing()? else { return Ok(()) };
+    let mut ledger = locked.ledger(OfEarlierBoots::Keep)?;
+    for (index, set) in config.sets.iter().enumerate() {
+        if allocate::choose(set, None, &[], |from, to| ledger.next_free(from, to))?.is_none() {
+            let full = AllocateError::Exhausted { index, set: set.to_string() };
+            let counts = format!("free: 0, used: {}; {}", set.usable(), full.remedy());
+            return Err(CniError::from(full).with_details(counts));
         }
     }
-    Ok(ips)
-}
-
-/// What cannot be taken back is left to the DEL that a runtime sends after a failed ADD; the first
-/// error is the one to report.
-fn take_back(locked: &Locked, ips: &[IpConfig]) {
-    for ip in ips {
-        locked.unreserve(ip.address.ip()).ok();
-    }
-}
-
-/// Reserves the address asked for, or the next free one, and notes it as the set's last.
-fn reserve_one(
-    locked: &Locked,
-    present: &Snapshot,
-    (index, set): (usize, &RangeSet),
-    wish: Option<IpAddr>,
-    holder: &Holder,
-) -> Result<IpConfig, CniError> {
-    let ip = match wish {
-        Some(address) => {
-            let only = set.range_of(address).map(|range| (address, range));
-            let taken = || AllocateError::RequestedTaken { index, address, set: set.to_string() };
-            reserve_first(locked, only.into_iter(), holder)?.ok_or_else(taken)?
-        }
-        None => {
-            let candidates = allocate::candidates(set, locked.last_reserved(index));
-            let free = candidates.filter(|(address, _)| !present.is_taken(*address));
-            let exhausted = || AllocateError::Exhausted { index, set: set.to_string() };
-            reserve_first(locked, free, holder)?.ok_or_else(exhausted)?
-        }
-    };
-    if let Err(error) = locked.set_last_reserved(index, ip.address.ip()) {
-        take_back(locked, &[ip]);
-        return Err(error.into());
-    }
-    Ok(ip)
-}
-
-/// Reserves the first candidate that nobody has.
-fn reserve_first<'a>(
-    locked: &Locked,
-    candidates: impl Iterator<Item = (IpAddr, &'a Range)>,
-    holder: &Holder,
-) -> Result<Option<IpConfig>, CniError> {
-    for (address, range) in candidates {
-        if locked.reserve(address, holder)? {
-            return Ok(Some(IpConfig {
-                interface: None,
-                address: range.with_prefix(address),
-                gateway: Some(range.gateway()),
-            }));
-        }
-    }
-    Ok(None)
+    ledger.close();
+    Ok(())
 }
 
 /// Compares the reservations with what ADD told.

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod allocate;
+mod assign;
 pub mod call;
 pub mod config;
 mod errors;

@@ -20,12 +20,14 @@ pub struct RangeSpec {
     pub end: Option<IpAddr>,
     /// The gateway, never handed out; by default the first address after the network address.
     pub gateway: Option<IpAddr>,
+    /// Addresses of the subnet that are never handed out; host bits count for nothing.
+    pub exclude: Vec<IpNetwork>,
 }
 
 impl RangeSpec {
     /// A whole subnet, with every default.
     pub fn subnet(subnet: IpNetwork) -> Self {
-        Self { subnet, start: None, end: None, gateway: None }
+        Self { subnet, start: None, end: None, gateway: None, exclude: Vec::new() }
     }
 }
 
@@ -39,6 +41,7 @@ pub struct Range {
     start: IpAddr,
     end: IpAddr,
     gateway: IpAddr,
+    exclude: Vec<IpNetwork>,
 }
 
 /// Why a range is refused. The texts are the reference's.
@@ -68,6 +71,14 @@ pub enum RangeError {
         /// The subnet it should be in.
         subnet: IpNetwork,
     },
+    /// What is excluded is no part of the subnet.
+    #[error("exclude {exclude} not in network {subnet}")]
+    Exclude {
+        /// What is excluded.
+        exclude: IpNetwork,
+        /// The subnet it should be in.
+        subnet: IpNetwork,
+    },
     /// The last address is outside the subnet or before the first.
     #[error("RangeEnd {end} not in network {subnet}")]
     End {
@@ -91,6 +102,9 @@ impl RangeError {
             }
             Self::Start { subnet, .. } => {
                 format!("give a rangeStart inside {subnet} that is not after rangeEnd")
+            }
+            Self::Exclude { subnet, .. } => {
+                format!("exclude addresses and networks inside {subnet} only")
             }
             Self::End { subnet, .. } => {
                 format!("give a rangeEnd inside {subnet} that is not before rangeStart")
@@ -119,7 +133,14 @@ impl Range {
             return Err(RangeError::End { end, subnet });
         }
 
-        Ok(Self { subnet, start, end, gateway: spec.gateway.unwrap_or(first_host) })
+        let is_part = |exclude: &&IpNetwork| {
+            subnet.contains(exclude.ip()) && subnet.prefix() <= exclude.prefix()
+        };
+        if let Some(&exclude) = spec.exclude.iter().find(|exclude| !is_part(exclude)) {
+            return Err(RangeError::Exclude { exclude, subnet });
+        }
+        let gateway = spec.gateway.unwrap_or(first_host);
+        Ok(Self { subnet, start, end, gateway, exclude: spec.exclude.clone() })
     }
 
     /// The network the range is part of.
@@ -140,6 +161,37 @@ impl Range {
     /// The gateway of the subnet, never handed out.
     pub fn gateway(&self) -> IpAddr {
         self.gateway
+    }
+
+    /// Whether the configuration excludes this address.
+    pub fn excludes(&self, address: IpAddr) -> bool {
+        self.exclude.iter().any(|exclude| exclude.contains(address))
+    }
+
+    /// The last address of the block of addresses that are not handed out and in which this one
+    /// lies, if it does: the gateway is a block of its own, what is excluded is another.
+    pub fn withheld_until(&self, address: IpAddr) -> Option<IpAddr> {
+        if address == self.gateway {
+            return Some(address);
+        }
+        let block = self.exclude.iter().find(|exclude| exclude.contains(address))?;
+        Some(last_of(*block))
+    }
+
+    /// How many addresses it hands out; `u128::MAX` for the one range that has one more.
+    pub fn usable(&self) -> u128 {
+        let gateway = (self.gateway, self.gateway);
+        let excluded = self.exclude.iter().map(|exclude| (exclude.network(), last_of(*exclude)));
+        let mut blocks: Vec<_> = excluded.chain([gateway]).collect();
+        blocks.sort_unstable();
+        let (mut usable, mut at) = (0u128, Some(self.start));
+        // From block to block: what lies before each of them is handed out.
+        for (first, last) in blocks {
+            let Some(from) = at.filter(|from| *from <= last && first <= self.end) else { continue };
+            usable += distance(from, first.max(from));
+            at = self.after(last.min(self.end));
+        }
+        usable.saturating_add(at.map_or(0, |from| distance(from, self.end).saturating_add(1)))
     }
 
     /// Whether the range is of IPv4 addresses.
@@ -203,6 +255,22 @@ fn last_host(subnet: IpNetwork) -> IpAddr {
     }
 }
 
+/// From one address to a later one of its family.
+fn distance(from: IpAddr, to: IpAddr) -> u128 {
+    let bits = |address| match address {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    bits(to).saturating_sub(bits(from))
+}
+
+fn last_of(network: IpNetwork) -> IpAddr {
+    match network {
+        IpNetwork::V4(v4) => v4.broadcast().into(),
+        IpNetwork::V6(v6) => v6.broadcast().into(),
+    }
+}
+
 fn successor(address: IpAddr) -> Option<IpAddr> {
     match address {
         IpAddr::V4(v4) => v4.to_bits().checked_add(1).map(|bits| IpAddr::V4(bits.into())),
@@ -222,6 +290,7 @@ mod tests {
             start: address(start),
             end: address(end),
             gateway: address(gateway),
+            exclude: Vec::new(),
         }
     }
 
@@ -296,6 +365,51 @@ mod tests {
     fn every_error_names_a_remedy() {
         let error = Range::new(&spec("192.0.2.12/24", "", "", "")).unwrap_err();
         assert_eq!(error.remedy(), "write the subnet as 192.0.2.0/24");
+    }
+
+    #[test]
+    fn what_is_withheld_is_passed_over_in_blocks() {
+        let excluding = |subnet: &str, exclude: &[&str]| {
+            let exclude = exclude.iter().map(|network| network.parse().unwrap()).collect();
+            Range::new(&RangeSpec { exclude, ..spec(subnet, "", "", "") })
+        };
+        let range = excluding("192.0.2.0/24", &["192.0.2.17/28", "192.0.2.9"]).unwrap();
+        let until =
+            |text: &str| range.withheld_until(text.parse().unwrap()).map(|ip| ip.to_string());
+        assert_eq!(until("192.0.2.1").as_deref(), Some("192.0.2.1"), "the gateway");
+        assert_eq!(until("192.0.2.9").as_deref(), Some("192.0.2.9"));
+        assert_eq!(until("192.0.2.18").as_deref(), Some("192.0.2.31"));
+        assert_eq!(until("192.0.2.32"), None);
+        assert!(range.excludes("192.0.2.16".parse().unwrap()));
+        assert!(!range.excludes("192.0.2.1".parse().unwrap()), "the gateway is not excluded");
+
+        for outside in ["192.0.3.0/28", "192.0.0.0/16", "2001:db8::/64"] {
+            let error = excluding("192.0.2.0/24", &[outside]).unwrap_err();
+            assert_eq!(error.to_string(), format!("exclude {outside} not in network 192.0.2.0/24"));
+        }
+        let half = excluding("::/0", &["8000::/1"]).unwrap();
+        let last = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().ok();
+        assert_eq!(half.withheld_until("9000::".parse().unwrap()), last);
+    }
+
+    #[test]
+    fn usable_addresses_are_counted_without_being_listed() {
+        let count = |subnet: &str, start: &str, end: &str, gateway: &str, exclude: &[&str]| {
+            let exclude = exclude.iter().map(|network| network.parse().unwrap()).collect();
+            Range::new(&RangeSpec { exclude, ..spec(subnet, start, end, gateway) })
+                .unwrap()
+                .usable()
+        };
+        assert_eq!(count("192.0.2.0/24", "", "", "", &[]), 253);
+        assert_eq!(count("192.0.2.0/24", "192.0.2.9", "192.0.2.9", "", &[]), 1);
+        assert_eq!(count("192.0.2.0/24", "192.0.2.9", "192.0.2.9", "192.0.2.9", &[]), 0);
+        assert_eq!(count("192.0.2.0/24", "", "", "198.51.100.1", &[]), 254);
+        let overlapping = ["192.0.2.0/29", "192.0.2.0/28", "192.0.2.250", "192.0.2.248/29"];
+        assert_eq!(count("192.0.2.0/24", "", "", "", &overlapping), 254 - 15 - 7);
+        assert_eq!(count("192.0.2.0/24", "", "", "", &["192.0.2.0/24"]), 0);
+        assert_eq!(count("2001:db8::/64", "", "", "", &[]), (1 << 64) - 2);
+        assert_eq!(count("::/0", "::", "", "::1", &["8000::/1"]), (1 << 127) - 1);
+        assert_eq!(count("::/0", "::", "", "::1", &[]), u128::MAX);
     }
 
     #[test]

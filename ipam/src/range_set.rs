@@ -81,6 +81,11 @@ impl RangeSet {
         self.ranges.iter().all(Range::is_ipv4)
     }
 
+    /// How many addresses it hands out; `u128::MAX` stands for more, too.
+    pub fn usable(&self) -> u128 {
+        self.ranges.iter().map(Range::usable).fold(0, u128::saturating_add)
+    }
+
     /// The range that has `address`, between its start and end.
     pub fn range_of(&self, address: IpAddr) -> Option<&Range> {
         self.ranges.iter().find(|range| range.contains(address))

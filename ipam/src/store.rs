@@ -15,14 +15,21 @@
 //! when it dies between creating and writing; here it counts as free, and `place` is why this
 //! store makes none.
 //!
-//! Nothing else may lie in that directory, since the reference reads every file in it; scratch
-//! files lie beside it, as `<dataDir>/.<network>.new`. No network has such a name.
+//! Nothing else may lie in that directory, since the reference reads every file in it. What is ours
+//! alone lies beside it; no network has such a name:
+//!
+//! ```text
+//! <dataDir>/.<network>.new         a file while it is written
+//! <dataDir>/.<network>.index       what is in the directory, so that it need not be read ([`index`])
+//! ```
 
+mod boot;
+mod index;
+mod ledger;
 mod place;
 mod record;
 mod snapshot;
 
-use std::collections::HashSet;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::net::IpAddr;
@@ -31,6 +38,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 
+pub use ledger::{Ledger, OfEarlierBoots};
 pub use record::{Holder, Record};
 pub use snapshot::{Entry, Snapshot};
 
@@ -124,8 +132,8 @@ impl Store {
             .open(&path)
             .map_err(StoreError::at("open the lock", &path))?;
         file.lock().map_err(StoreError::at("lock", &path))?;
-        let scratch = self.data_dir.join(format!(".{}.new", self.network));
-        Ok(Locked { directory, scratch, _lock: file })
+        let beside = |end: &str| self.data_dir.join(format!(".{}.{end}", self.network));
+        Ok(Locked { directory, scratch: beside("new"), index: beside("index"), _lock: file })
     }
 
     /// Whether a reservation could be written, found out in constant time and without a trace.
@@ -145,6 +153,7 @@ impl Store {
 pub struct Locked {
     directory: PathBuf,
     scratch: PathBuf,
+    index: PathBuf,
     _lock: File,
 }
 
@@ -158,14 +167,16 @@ impl Locked {
             .map_err(StoreError::at("read the directory", &self.directory))
     }
 
-    /// Reserves `address` for `holder`; `false` if it is somebody's already.
-    ///
-    /// The name appears with its whole content or not at all, and never over another's. A
-    /// reservation without content is nobody's and is replaced.
+    /// Everything that an ADD, a DEL or a CHECK asks of the network's reservations and does to them.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn reserve(&self, address: IpAddr, holder: &Holder) -> Result<bool, StoreError> {
+    /// The directory cannot be read.
+    pub fn ledger(self, earlier: OfEarlierBoots) -> Result<Ledger, StoreError> {
+        Ledger::open(self, earlier)
+    }
+
+    /// See [`Ledger::reserve`].
+    fn reserve(&self, address: IpAddr, holder: &Holder) -> Result<bool, StoreError> {
         let path = self.reservation(address);
         let contents = holder.contents();
         let place = || match place::create(&path, contents.as_bytes(), &self.scratch) {
@@ -183,7 +194,7 @@ impl Locked {
         place()
     }
 
-    /// Takes back a reservation that this process has just made.
+    /// Removes the reservation of an address, whosever it is.
     ///
     /// # Errors
     /// The file cannot be removed.
@@ -191,50 +202,32 @@ impl Locked {
         remove(&self.reservation(address))
     }
 
-    /// The address last reserved of the range set with this index. What cannot be read or is no
+    /// The address last reserved of the range set with this number. What cannot be read or is no
     /// address counts as none: only the round robin begins anew.
     pub fn last_reserved(&self, set: usize) -> Option<IpAddr> {
         let text = std::fs::read_to_string(self.last_reserved_file(set)).ok()?;
         text.trim().parse().ok().map(|address: IpAddr| address.to_canonical())
     }
 
-    /// Notes the address last reserved of the range set with this index.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn set_last_reserved(&self, set: usize, address: IpAddr) -> Result<(), StoreError> {
+    /// See [`Ledger::set_last_reserved`].
+    fn set_last_reserved(&self, set: usize, address: IpAddr) -> Result<(), StoreError> {
         let path = self.last_reserved_file(set);
         place::replace(&path, address.to_string().as_bytes(), &self.scratch)
             .map_err(StoreError::at("write", &path))
     }
 
-    /// Removes what `holder` has ([`Snapshot::matching`]), and scratch that a killed process left,
-    /// and says how many reservations that were. None is fine.
-    ///
-    /// # Errors
-    /// The first file that could not be removed, after all others were.
-    pub fn release(&self, holder: &Holder) -> Result<usize, StoreError> {
-        let removed = remove_all(self.scan()?.matching(holder))?;
-        remove(&self.scratch)?;
-        Ok(removed)
-    }
-
-    /// Removes every reservation that belongs to none of `valid`, and scratch that a killed
-    /// process left, and says how many reservations that were.
-    ///
-    /// # Errors
-    /// The first file that could not be removed, after all others were.
-    pub fn retain(&self, valid: &HashSet<Holder>) -> Result<usize, StoreError> {
-        remove(&self.scratch)?;
-        let containers: HashSet<&str> = valid.iter().map(Holder::container_id).collect();
+    /// Removes what was reserved before this machine was booted: by the clock on the wall, so that
+    /// a file is kept in doubt.
+    fn reclaim(&self) -> Result<(), StoreError> {
+        let unknown = StoreError::at("tell the time of boot for", &self.directory);
+        let boot = boot::instant().map_err(unknown)?;
+        let is_older = |path: &Path| {
+            let modified = path.symlink_metadata().and_then(|metadata| metadata.modified());
+            modified.is_ok_and(|modified| modified < boot)
+        };
         let snapshot = self.scan()?;
-        remove_all(snapshot.reservations().filter(|entry| match &entry.record {
-            Record::Held(holder) => !valid.contains(holder),
-            // The old form does not say which interface: any valid one may be meant.
-            Record::Legacy(container_id) => !containers.contains(container_id.as_str()),
-            Record::Empty => true,
-            Record::Foreign => false,
-        }))
+        let held = snapshot.reservations().filter(|entry| entry.record != Record::Foreign);
+        held.filter(|entry| is_older(&entry.path)).try_for_each(|entry| remove(&entry.path))
     }
 
     fn reservation(&self, address: IpAddr) -> PathBuf {
@@ -244,19 +237,6 @@ impl Locked {
     fn last_reserved_file(&self, set: usize) -> PathBuf {
         self.directory.join(format!("{LAST_RESERVED}{set}"))
     }
-}
-
-/// Removes the files, as many as possible, then reports the first that stayed.
-fn remove_all<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<usize, StoreError> {
-    let mut removed = 0;
-    let mut first_error = None;
-    for entry in entries {
-        match remove(&entry.path) {
-            Ok(()) => removed += 1,
-            Err(error) => first_error = first_error.or(Some(error)),
-        }
-    }
-    first_error.map_or(Ok(removed), Err)
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {

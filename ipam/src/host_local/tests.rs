@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cni_conf::attachment::Attachment;
 use cni_conf::conf::NetConf;
 use cni_conf::env::Env;
-use cni_conf::result::Route;
+use cni_conf::result::{IpConfig, Route};
 use tempfile::TempDir;
 
 use super::*;
@@ -343,4 +343,72 @@ fn status_says_whether_the_next_add_would_work() {
     assert_eq!(status(resolv_conf, ""), Err(Code::NotAvailable));
     let data_dir = r#""subnet": "10.1.2.0/24", "dataDir": "/proc/self/mounts/x""#;
     assert_eq!(status(data_dir, ""), Err(Code::NotAvailable));
+}
+
+#[test]
+fn excluded_addresses_are_never_given() {
+    let node = Node::new();
+    let keys = r#""ranges": [[{"subnet": "10.1.2.0/29", "exclude": ["10.1.2.2", "10.1.2.5/31"]}]]"#;
+    assert_eq!(node.add("a", keys, "").unwrap(), ["10.1.2.3/29"]);
+    let wish = r#""runtimeConfig": {"ips": ["10.1.2.5"]}"#;
+    let text = "failed to allocate for range 0: requested IP address 10.1.2.5 is excluded";
+    assert_eq!(outcome(node.add("b", keys, wish)), (Code::InvalidConfig, text.into()));
+    assert_eq!(node.add("b", keys, "").unwrap(), ["10.1.2.6/29"]);
+    assert_eq!(outcome(node.add("c", keys, "")).0, Code::TryAgainLater);
+    for (exclude, code) in [(r#"["10.1.3.0/24"]"#, 7), (r#"["10.1.2"]"#, 7), ("7", 6)] {
+        let keys = format!(r#""subnet": "10.1.2.0/24", "exclude": {exclude}"#);
+        assert_eq!(node.add("d", &keys, "").unwrap_err().code.number(), code, "{exclude}");
+    }
+}
+
+#[test]
+fn a_freed_address_rests_while_there_is_another() {
+    let node = Node::new();
+    let keys = r#""subnet": "10.1.2.0/29""#;
+    let add = |container: &str| node.add(container, keys, "").unwrap().join(" ");
+    let del = |container: &str| HostLocal.del(&node.call(container, keys, ""), None).unwrap();
+    let all: Vec<String> = ["a", "b", "c", "d"].map(add).into();
+    assert_eq!(all, ["10.1.2.2/29", "10.1.2.3/29", "10.1.2.4/29", "10.1.2.5/29"]);
+    del("a");
+    del("c");
+    assert_eq!(add("e"), "10.1.2.6/29");
+    del("e");
+    assert_eq!(add("f"), "10.1.2.2/29", "only resting ones are left: the one freed first");
+    let restless = format!(r#"{keys}, "restTime": 0"#);
+    assert_eq!(node.add("g", &restless, "").unwrap(), ["10.1.2.4/29"]);
+    node.write("last_reserved_ip.0", "10.1.2.5");
+    assert_eq!(node.add("h", &restless, "").unwrap(), ["10.1.2.6/29"]);
+    assert_eq!(outcome(node.add("i", keys, "")).0, Code::TryAgainLater, "full, not resting");
+}
+
+#[test]
+fn a_repeated_add_may_give_the_same_again() {
+    let node = Node::new();
+    let keys = format!(r#"{DUAL}, "idempotentAdd": true"#);
+    let first = node.add("a", &keys, "").unwrap();
+    assert_eq!(node.add("a", &keys, "").unwrap(), first);
+    let same = r#""runtimeConfig": {"ips": ["10.1.2.2"]}"#;
+    assert_eq!(node.add("a", &keys, same).unwrap(), first);
+    let other = r#""runtimeConfig": {"ips": ["10.1.2.9"]}"#;
+    assert_eq!(outcome(node.add("a", &keys, other)).0, Code::Conflict, "no second address");
+    // A half that was lost is given anew.
+    std::fs::remove_file(node.dir.path().join("mynet/2001:db8:1::2")).unwrap();
+    assert_eq!(node.add("a", &keys, "").unwrap(), ["10.1.2.2/24", "2001:db8:1::3/64"]);
+}
+
+#[test]
+fn status_tells_of_a_full_range_if_asked_to() {
+    let node = Node::new();
+    let keys = r#""subnet": "10.1.2.0/29", "exclude": ["10.1.2.4/31"], "statusWhenFull": true"#;
+    let status = || HostLocal.status(&node.upkeep(keys, ""));
+    assert_eq!(status(), Ok(()), "there is not even a directory");
+    for container in ["a", "b", "c"] {
+        assert_eq!(status(), Ok(()));
+        node.add(container, keys, "").unwrap();
+    }
+    let error = status().unwrap_err();
+    assert_eq!(error.code, Code::NotAvailable);
+    let text = "no IP addresses available in range set: 10.1.2.1-10.1.2.6";
+    assert!(error.msg.contains(text), "{error}");
+    assert!(error.details.starts_with("free: 0, used: 3; "), "{error}");
 }

@@ -1,5 +1,7 @@
 //! What a reservation file says: to whom the address belongs. Pure.
 
+use sha2::{Digest, Sha256};
+
 /// The attachment that has an address: a container and the interface in it. (The network, the
 /// third part of the triple, is the directory.)
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,6 +25,15 @@ impl Holder {
     pub fn contents(&self) -> String {
         format!("{}\r\n{}", self.container_id, self.ifname)
     }
+
+    /// What the holder is called in the index: 64 bits of a hash. Two holders may share it.
+    pub(super) fn key(&self) -> u64 {
+        key_of(&self.contents())
+    }
+}
+
+fn key_of(contents: &str) -> u64 {
+    Sha256::digest(contents).first_chunk().copied().map(u64::from_ne_bytes).unwrap_or_default()
 }
 
 /// The content of a file in a network's directory.
@@ -39,6 +50,16 @@ pub enum Record {
 }
 
 impl Record {
+    /// What its holder is called in the index, if it has one: [`Holder::key`], or for the old form
+    /// the same of the container's ID.
+    pub(super) fn key(&self) -> Option<u64> {
+        match self {
+            Self::Held(holder) => Some(holder.key()),
+            Self::Legacy(container_id) => Some(key_of(container_id)),
+            Self::Empty | Self::Foreign => None,
+        }
+    }
+
     /// Reads a file's content; white space around it does not count, as in the reference.
     pub fn parse(content: &[u8]) -> Self {
         let content = content.trim_ascii();

@@ -74,6 +74,21 @@ impl Snapshot {
         self.taken.contains(&address)
     }
 
+    /// Whether every file is one that its address tells: its name in `directory` is the address as
+    /// this store writes it.
+    pub(super) fn is_plain(&self, directory: &Path) -> bool {
+        let is_plain = |entry: &Entry| {
+            let address = entry.address.map(|address| address.to_string());
+            address.is_some_and(|address| entry.path == directory.join(address))
+        };
+        self.entries.iter().all(is_plain)
+    }
+
+    /// The addresses that are somebody's.
+    pub(super) fn taken(&self) -> impl Iterator<Item = IpAddr> {
+        self.taken.iter().copied()
+    }
+
     /// The files whose name is an address.
     pub fn reservations(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| entry.address.is_some())

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
 
@@ -14,11 +14,16 @@ fn fixture() -> (TempDir, Store) {
     (dir, store)
 }
 
+/// The reservations under the lock, as the next call finds them.
+fn ledger(store: &Store) -> Ledger {
+    store.lock().unwrap().ledger(OfEarlierBoots::Keep).unwrap()
+}
+
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// Every file of the data directory with its mode and content, by relative path.
+/// Every file of the network's directory with its mode and content, by relative path.
 fn files(store: &Store) -> BTreeMap<String, (u32, String)> {
     fn walk(root: &Path, at: &Path, files: &mut BTreeMap<String, (u32, String)>) {
         for entry in at.read_dir().unwrap() {
@@ -33,19 +38,25 @@ fn files(store: &Store) -> BTreeMap<String, (u32, String)> {
         }
     }
     let mut found = BTreeMap::new();
-    walk(&store.data_dir, &store.data_dir, &mut found);
+    walk(&store.data_dir, &store.directory(), &mut found);
     found
+}
+
+/// The names in the network's directory.
+fn names(store: &Store) -> Vec<String> {
+    let files = files(store).into_keys();
+    files.filter_map(|name| name.strip_prefix("mynet/").map(str::to_owned)).collect()
 }
 
 #[test]
 fn the_format_is_that_of_the_reference() {
     let (_dir, store) = fixture();
-    let locked = store.lock().unwrap();
+    let mut ledger = ledger(&store);
     let holder = Holder::new("dummy", "eth0");
-    assert!(locked.reserve(address("10.1.2.2"), &holder).unwrap());
-    locked.set_last_reserved(0, address("10.1.2.2")).unwrap();
-    assert!(locked.reserve(address("2001:DB8:1:0:0::2"), &holder).unwrap());
-    locked.set_last_reserved(1, address("2001:DB8:1:0:0::2")).unwrap();
+    assert!(ledger.reserve(address("10.1.2.2"), &holder).unwrap());
+    ledger.set_last_reserved(0, address("10.1.2.2")).unwrap();
+    assert!(ledger.reserve(address("2001:DB8:1:0:0::2"), &holder).unwrap());
+    ledger.set_last_reserved(1, address("2001:DB8:1:0:0::2")).unwrap();
 
     let file = |name: &str, mode, content: &str| (format!("mynet/{name}"), (mode, content.into()));
     let expected: BTreeMap<String, (u32, String)> = [
@@ -59,35 +70,36 @@ fn the_format_is_that_of_the_reference() {
     assert_eq!(files(&store), expected);
     let mode = store.directory().metadata().unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode, 0o755);
-    assert_eq!(locked.last_reserved(0), Some(address("10.1.2.2")));
-    assert_eq!(locked.last_reserved(1), Some(address("2001:db8:1::2")));
-    assert_eq!(locked.last_reserved(2), None);
+    assert_eq!(ledger.last_reserved(0), Some(address("10.1.2.2")));
+    assert_eq!(ledger.last_reserved(1), Some(address("2001:db8:1::2")));
+    assert_eq!(ledger.last_reserved(2), None);
 }
 
 #[test]
 fn an_address_is_given_once() {
     let (_dir, store) = fixture();
-    let locked = store.lock().unwrap();
-    assert!(locked.reserve(address("10.1.2.2"), &Holder::new("a", "eth0")).unwrap());
-    assert!(!locked.reserve(address("10.1.2.2"), &Holder::new("b", "eth0")).unwrap());
+    let mut ledger = ledger(&store);
+    assert!(ledger.reserve(address("10.1.2.2"), &Holder::new("a", "eth0")).unwrap());
+    assert!(!ledger.reserve(address("10.1.2.2"), &Holder::new("b", "eth0")).unwrap());
     assert_eq!(files(&store)["mynet/10.1.2.2"].1, "a\r\neth0");
 }
 
 #[test]
 fn an_empty_reservation_is_free_and_replaced() {
     let (_dir, store) = fixture();
-    let locked = store.lock().unwrap();
+    drop(store.lock().unwrap());
     std::fs::write(store.directory().join("10.1.2.2"), "").unwrap();
-    assert!(!locked.scan().unwrap().is_taken(address("10.1.2.2")));
-    assert!(locked.reserve(address("10.1.2.2"), &Holder::new("a", "eth0")).unwrap());
+    let (mut ledger, only) = (ledger(&store), address("10.1.2.2"));
+    assert_eq!(ledger.next_free(only, only).unwrap(), Some(only));
+    assert!(ledger.reserve(only, &Holder::new("a", "eth0")).unwrap());
     assert_eq!(files(&store)["mynet/10.1.2.2"], (0o600, "a\r\neth0".into()));
-    assert!(locked.scan().unwrap().is_taken(address("10.1.2.2")));
+    assert_eq!(ledger.next_free(only, only).unwrap(), None);
 }
 
 #[test]
 fn what_is_no_regular_file_is_taken_and_stays() {
     let (_dir, store) = fixture();
-    let locked = store.lock().unwrap();
+    drop(store.lock().unwrap());
     let at = |name: &str| store.directory().join(name);
     std::fs::create_dir(at("10.1.2.2")).unwrap();
     std::os::unix::fs::symlink("/nowhere", at("10.1.2.3")).unwrap();
@@ -96,21 +108,21 @@ fn what_is_no_regular_file_is_taken_and_stays() {
     std::fs::write(at("10.1.2.6"), "x".repeat(1 << 18)).unwrap();
 
     let holder = Holder::new("a", "eth0");
-    let snapshot = locked.scan().unwrap();
+    let mut ledger = ledger(&store);
     for host in 2..=6 {
         let address = address(&format!("10.1.2.{host}"));
-        assert!(snapshot.is_taken(address), "{address}");
-        assert!(!locked.reserve(address, &holder).unwrap(), "{address}");
+        assert_eq!(ledger.next_free(address, address).unwrap(), None, "{address}");
+        assert!(!ledger.reserve(address, &holder).unwrap(), "{address}");
     }
-    assert_eq!(locked.release(&holder).unwrap(), 0);
-    assert_eq!(locked.retain(&HashSet::new()).unwrap(), 0);
+    assert_eq!(ledger.release(&holder).unwrap(), 0);
+    assert_eq!(ledger.retain(&HashSet::new()).unwrap(), 0);
     assert_eq!(store.directory().read_dir().unwrap().count(), 6);
 }
 
 #[test]
 fn release_takes_the_holders_files_and_no_other() {
     let (_dir, store) = fixture();
-    let locked = store.lock().unwrap();
+    drop(store.lock().unwrap());
     let at = |name: &str| store.directory().join(name);
     std::fs::create_dir(at("deep")).unwrap();
     for (name, content) in [
@@ -125,27 +137,26 @@ fn release_takes_the_holders_files_and_no_other() {
         std::fs::write(at(name), content).unwrap();
     }
     let holder = Holder::new("a", "eth0");
-    let mut addresses = locked.scan().unwrap().addresses_of(&holder);
+    let mut addresses = ledger(&store).addresses_of(&holder).unwrap();
     addresses.sort();
     let expected = ["10.1.2.2", "10.1.2.5", "10.1.2.9", "2001:db8::2"].map(address);
     assert_eq!(addresses, expected, "the old form counts too: it may be the holder's");
 
-    assert_eq!(locked.release(&holder).unwrap(), 3);
+    assert_eq!(ledger(&store).release(&holder).unwrap(), 3);
     let left = ["10.1.2.3", "10.1.2.4", "10.1.2.5", "last_reserved_ip.0", "lock"];
-    let left = left.map(|name| format!("mynet/{name}"));
-    assert_eq!(files(&store).into_keys().collect::<Vec<_>>(), left);
+    assert_eq!(names(&store), left);
 
     // Only now that nothing has the full form, the old one is the holder's.
-    assert_eq!(locked.release(&holder).unwrap(), 1);
+    assert_eq!(ledger(&store).release(&holder).unwrap(), 1);
     assert!(!at("10.1.2.5").exists());
     assert!(at("last_reserved_ip.0").exists(), "a container called like its content");
-    assert_eq!(locked.release(&holder).unwrap(), 0);
+    assert_eq!(ledger(&store).release(&holder).unwrap(), 0);
 }
 
 #[test]
 fn retain_removes_what_no_valid_attachment_owns() {
     let (_dir, store) = fixture();
-    let locked = store.lock().unwrap();
+    let scratch = store.lock().unwrap().scratch.clone();
     let foreign = ("notes", "gone\r\neth0");
     for (name, content) in [
         ("10.1.2.2", "living\r\neth0"),
@@ -159,22 +170,21 @@ fn retain_removes_what_no_valid_attachment_owns() {
     ] {
         std::fs::write(store.directory().join(name), content).unwrap();
     }
-    std::fs::write(&locked.scratch, "half").unwrap();
+    std::fs::write(&scratch, "half").unwrap();
 
     let valid = HashSet::from([Holder::new("living", "eth0")]);
-    assert_eq!(locked.retain(&valid).unwrap(), 4);
+    assert_eq!(ledger(&store).retain(&valid).unwrap(), 4);
     let left = ["10.1.2.2", "10.1.2.5", "10.1.2.8", "lock", "notes"];
-    let left = left.map(|name| format!("mynet/{name}"));
-    assert_eq!(files(&store).into_keys().collect::<Vec<_>>(), left);
+    assert_eq!(names(&store), left);
 }
 
 #[test]
 fn del_removes_the_scratch_of_a_killed_process() {
     let (_dir, store) = fixture();
-    let locked = store.lock().unwrap();
-    std::fs::write(&locked.scratch, "half").unwrap();
-    assert_eq!(locked.release(&Holder::new("anybody", "eth0")).unwrap(), 0);
-    assert!(!locked.scratch.exists());
+    let scratch = store.lock().unwrap().scratch.clone();
+    std::fs::write(&scratch, "half").unwrap();
+    assert_eq!(ledger(&store).release(&Holder::new("anybody", "eth0")).unwrap(), 0);
+    assert!(!scratch.exists());
 }
 
 #[test]
@@ -222,12 +232,13 @@ fn the_lock_excludes_and_files_are_whole() {
             scope.spawn(move || {
                 let holder = Holder::new(&format!("container{thread}"), "eth0");
                 for round in 0..50u8 {
-                    let locked = store.lock().unwrap();
+                    let mut ledger = ledger(store);
                     let alone = inside.try_lock().expect("two holders of the lock");
                     let address = IpAddr::from([10, 0, thread, round]);
-                    assert!(locked.reserve(address, &holder).unwrap());
-                    locked.set_last_reserved(0, address).unwrap();
+                    assert!(ledger.reserve(address, &holder).unwrap());
+                    ledger.set_last_reserved(0, address).unwrap();
                     drop(alone);
+                    ledger.close();
                 }
             })
         });
@@ -257,11 +268,12 @@ fn the_directory_may_lie_on_another_filesystem() {
     }
     std::fs::create_dir(&store.data_dir).unwrap();
     std::os::unix::fs::symlink(elsewhere.path(), store.directory()).unwrap();
-    let locked = store.lock().unwrap();
-    assert!(locked.reserve(address("10.1.2.2"), &Holder::new("a", "eth0")).unwrap());
+    let mut ledger = ledger(&store);
+    assert!(ledger.reserve(address("10.1.2.2"), &Holder::new("a", "eth0")).unwrap());
     for last in ["10.1.2.200", "10.1.2.2"] {
-        locked.set_last_reserved(0, address(last)).unwrap();
-        assert_eq!(locked.last_reserved(0), Some(address(last)));
+        ledger.set_last_reserved(0, address(last)).unwrap();
+        assert_eq!(ledger.last_reserved(0), Some(address(last)));
     }
-    assert!(!locked.scratch.exists());
+    drop(ledger);
+    assert!(!store.lock().unwrap().scratch.exists());
 }

@@ -15,6 +15,12 @@ pub struct Shared {
     bridge: Option<String>,
 }
 
+/// What the store keeps between calls beside the reservations: the last addresses that it gave, and
+/// its index.
+fn is_memory_of_the_store(name: &str) -> bool {
+    name.starts_with("last_reserved_ip.") || name.starts_with('.') && name.ends_with(".index")
+}
+
 impl Shared {
     /// On a host where there was nothing before: the bridge of this name, forwarding, and the
     /// store's own files.
@@ -23,14 +29,14 @@ impl Shared {
     }
 
     /// On a host where an ADD and a DEL were done before (the warm-up): the bridge and forwarding
-    /// are there already and must not change; only the store remembers the last address it gave.
+    /// are there already and must not change; only the store remembers what it gave.
     pub fn after_warm_up() -> Self {
         Shared { bridge: None }
     }
 
     pub(super) fn allows(&self, subject: &Subject) -> bool {
         if let Subject::File(path) = subject
-            && path.rsplit('/').next().is_some_and(|name| name.starts_with("last_reserved_ip."))
+            && path.rsplit('/').next().is_some_and(is_memory_of_the_store)
         {
             return true;
         }
