@@ -27,23 +27,29 @@ pub struct Address {
 /// Gives a link an address; `EEXIST` if it has it. An IPv6 address is usable at once unless
 /// duplicate address detection (`dad`, RFC 4862) is asked for.
 pub fn add(link: u32, address: IpNetwork, dad: bool) -> Message {
-    let flags = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
-    let message = request(
-        format!("add address {address} to link {link}"),
-        libc::RTM_NEWADDR,
-        flags,
-        link,
-        address,
-    );
-    match address {
+    add_with(if dad { 0 } else { libc::IFA_F_NODAD }, link, address)
+}
+
+/// As [`add`], usable at once and without the route to the address's network that comes with one.
+pub fn add_alone(link: u32, address: IpNetwork) -> Message {
+    add_with(libc::IFA_F_NODAD | libc::IFA_F_NOPREFIXROUTE, link, address)
+}
+
+/// `flags` are `IFA_F_*`. To IPv4 the absence of duplicate address detection is nothing new.
+fn add_with(flags: u32, link: u32, address: IpNetwork) -> Message {
+    let new = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
+    let what = format!("add address {address} to link {link}");
+    let message = request(what, libc::RTM_NEWADDR, new, link, address);
+    let (message, flags) = match address {
         // As `ip address add … brd +`: prefixes of 31 and 32 bits have no broadcast address (RFC 3021).
         IpNetwork::V4(v4) if v4.prefix() < 31 => {
-            message.put(libc::IFA_BROADCAST, &v4.broadcast().octets())
+            let broadcast = v4.broadcast().octets();
+            (message.put(libc::IFA_BROADCAST, &broadcast), flags & !libc::IFA_F_NODAD)
         }
-        IpNetwork::V4(_) => message,
-        IpNetwork::V6(_) if dad => message,
-        IpNetwork::V6(_) => message.put_u32(libc::IFA_FLAGS, libc::IFA_F_NODAD),
-    }
+        IpNetwork::V4(_) => (message, flags & !libc::IFA_F_NODAD),
+        IpNetwork::V6(_) => (message, flags),
+    };
+    if flags == 0 { message } else { message.put_u32(libc::IFA_FLAGS, flags) }
 }
 
 /// Takes an address from a link; `EADDRNOTAVAIL` if it does not have it.
@@ -146,5 +152,30 @@ mod tests {
         rtnl.request(&delete(lo, v4)).unwrap();
         assert!(rtnl.request(&delete(lo, v4)).unwrap_err().is_absent());
         assert!(!rtnl.addresses(lo).unwrap().iter().any(|address| address.address == v4));
+    }
+
+    #[test]
+    fn an_address_alone_brings_no_route_to_its_network() {
+        let ns = NetNs::create().unwrap();
+        let mut rtnl = Rtnl::open_in(&ns).unwrap();
+        let mac = crate::MacAddress([2, 0, 0, 0, 0, 1]);
+        let bridge = crate::link::Bridge { name: "br0", mac, mtu: None };
+        rtnl.request(&bridge.create()).unwrap();
+        let index = rtnl.link_by_name("br0").unwrap().unwrap().index;
+        for (address, network) in [("10.1.2.3/24", "10.1.2.0/24"), ("fd00::3/64", "fd00::/64")] {
+            let (address, network): (IpNetwork, IpNetwork) =
+                (address.parse().unwrap(), network.parse().unwrap());
+            let has_route = |rtnl: &mut Rtnl| {
+                let routes = rtnl.routes(crate::route::TABLE_MAIN).unwrap();
+                routes.iter().any(|route| route.destination == network)
+            };
+            rtnl.request(&add_alone(index, address)).unwrap();
+            let found = rtnl.addresses(index).unwrap();
+            assert!(found.iter().any(|own| own.address == address && !own.tentative), "{found:?}");
+            assert!(!has_route(&mut rtnl));
+
+            rtnl.request_all(&[delete(index, address), add(index, address, false)]).unwrap();
+            assert!(has_route(&mut rtnl));
+        }
     }
 }

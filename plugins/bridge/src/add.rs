@@ -7,38 +7,39 @@
 use std::path::Path;
 
 use cni_conf::plugin::Call;
-use cni_conf::result::{CniResult, Interface};
-use ipam::Ipam;
-use kernel::link::{self, Link, Veth, VethPeer};
-use kernel::{Rtnl, sysctl};
+use cni_conf::result::CniResult;
+use kernel::Rtnl;
+use kernel::link::{self, Link};
+use plugin_interface::addresses::Addresses;
+use plugin_interface::host_end::{self, Pair};
+use plugin_interface::{Container, Masquerade, Result, report, settings};
 
 use crate::conf::Conf;
-use crate::container_end::Container;
-use crate::error::{Error, Result};
-use crate::masquerade::Masquerade;
 use crate::plan::Plan;
 use crate::ready::{self, Links};
-use crate::{bridge, del, host_end};
+use crate::{bridge, del};
 
 /// Hangs the container on the bridge.
 pub(crate) fn add(call: &Call, netns: &Path) -> Result<CniResult> {
     let conf = Conf::parse(&call.conf, &call.env)?;
-    let dns = call.conf.dns()?;
-    let ipam = Ipam::resolve(&call.conf, &call.env)?;
+    let addresses = Addresses::of(call)?;
     let mut site = Site::inspect(call, netns, &conf)?;
 
-    let assigned = ipam.as_ref().map(|ipam| ipam.add(call, netns)).transpose()?.unwrap_or_default();
+    let assigned = addresses.assign(call, netns)?;
     let plan = Plan::new(&conf, &call.attachment, &assigned);
-    let connected = match &ipam {
-        Some(_) if assigned.ips.is_empty() => Err(Error::NoAddresses),
-        _ => site.connect(&plan),
-    };
-    let links = connected.map_err(|error| undo(call, netns, error))?;
+    let links = site.connect(&plan).map_err(|error| error.undone(del::undo(call, Some(netns))))?;
+
+    let ifname = &call.attachment.ifname;
+    let mtu = links.host_end.mtu;
     Ok(CniResult {
-        interfaces: report(&links, call, netns, &plan),
-        ips: plan.ips_of(CONTAINER),
-        routes: plan.routes,
-        dns: dns.unwrap_or(assigned.dns),
+        interfaces: vec![
+            report::on_host(&links.bridge),
+            report::on_host(&links.host_end),
+            report::in_container(ifname, Some(plan.container_mac), mtu, netns),
+        ],
+        ips: plan.inside.ips_of(CONTAINER),
+        routes: plan.inside.routes,
+        dns: assigned.dns,
     })
 }
 
@@ -52,6 +53,7 @@ struct Site<'a> {
     host: Rtnl,
     container: Container,
     bridge: Option<Link>,
+    mtu: Option<u32>,
 }
 
 impl<'a> Site<'a> {
@@ -61,86 +63,40 @@ impl<'a> Site<'a> {
         container.check_free(&call.attachment.ifname, netns)?;
         let mut host = Rtnl::open()?;
         let bridge = bridge::find(&mut host, &conf.bridge)?;
-        Ok(Site { call, conf, host, container, bridge })
+        let mtu = conf.mtu.resolve(&mut host)?;
+        Ok(Site { call, conf, host, container, bridge, mtu })
     }
 
     /// Makes everything in the kernel, and returns when packets pass.
     fn connect(&mut self, plan: &Plan) -> Result<Links> {
-        let bridge = bridge::ensure(&mut self.host, self.conf, plan, self.bridge.take())?;
+        let found = self.bridge.take();
+        let bridge = bridge::ensure(&mut self.host, self.conf, plan, self.mtu, found)?;
         if self.conf.is_gateway {
-            forward(plan)?;
+            settings::forward(&plan.inside.ips)?;
         }
         let made = self.make_veth(plan, &bridge)?;
         let inside = made.peer.unwrap_or_default();
-        self.container.configure(&self.call.attachment.ifname, inside, plan)?;
+        self.container.configure(&self.call.attachment.ifname, inside, &plan.inside)?;
         if self.conf.masquerade {
-            Masquerade::open()?.add(&self.call.attachment, &plan.ips)?;
+            Masquerade::open()?.add(&self.call.attachment, &plan.inside.ips)?;
         }
         let links = ready::wait_for_port(&mut self.host, &bridge, &made)?;
         ready::wait_for_gateways(&mut self.host, plan, &bridge)?;
-        self.container.wait_for_addresses(inside, plan)?;
+        self.container.wait_for_addresses(inside, &plan.inside)?;
         self.container.announce(inside, plan.container_mac)?;
         Ok(links)
     }
 
-    /// Makes the pair in one request, the container's end directly in its namespace, then marks
-    /// it. Nothing is sent by name after the creation: were the name another's, that would change.
+    /// Makes the pair with the host's end as a port of the bridge.
     fn make_veth(&mut self, plan: &Plan, bridge: &Link) -> Result<Link> {
-        let attachment = &self.call.attachment;
-        let name = host_end::free_name(&mut self.host, attachment)?;
-        let veth = Veth {
-            name: &name,
-            mac: plan.host_mac,
+        let pair = Pair {
+            container: &self.container.netns,
+            container_mac: plan.container_mac,
             master: Some(bridge.index),
-            mtu: self.conf.mtu,
-            peer: VethPeer {
-                namespace: &self.container.netns,
-                name: &attachment.ifname,
-                mac: Some(plan.container_mac),
-            },
+            mtu: self.mtu,
         };
-        self.host.request(&veth.create())?;
-        let made = self.host.link_by_name(&name)?;
-        let made = made.ok_or_else(|| Error::Vanished { thing: format!("veth {name:?}") })?;
-        let mut marks = vec![link::set_alias(made.index, &attachment.alias())];
-        if self.conf.hairpin {
-            marks.push(link::set_hairpin(made.index, true));
-        }
-        self.host.request_all(&marks)?;
-        Ok(made)
+        host_end::make(&mut self.host, &self.call.attachment, &pair, |port| {
+            if self.conf.hairpin { vec![link::set_hairpin(port, true)] } else { Vec::new() }
+        })
     }
-}
-
-/// The host passes packets on between the bridge and its other links.
-fn forward(plan: &Plan) -> Result<()> {
-    if plan.has_ipv4() {
-        sysctl::set("net/ipv4/ip_forward", "1")?;
-    }
-    if plan.has_ipv6() {
-        sysctl::set("net/ipv6/conf/all/forwarding", "1")?;
-    }
-    Ok(())
-}
-
-/// Removes what the attachment owns; the error is told with what could not be removed.
-fn undo(call: &Call, netns: &Path, error: Error) -> Error {
-    match del::undo(call, Some(netns)) {
-        Ok(()) => error,
-        Err(left) => Error::Several { first: error.into(), rest: vec![left] },
-    }
-}
-
-fn report(links: &Links, call: &Call, netns: &Path, plan: &Plan) -> Vec<Interface> {
-    let on_host = |link: &Link| Interface {
-        name: link.name.clone(),
-        mac: link.mac.map(|mac| mac.to_string()).unwrap_or_default(),
-        ..Interface::default()
-    };
-    let container = Interface {
-        name: call.attachment.ifname.clone(),
-        mac: plan.container_mac.to_string(),
-        sandbox: netns.to_string_lossy().into_owned(),
-        ..Interface::default()
-    };
-    vec![on_host(&links.bridge), on_host(&links.host_end), container]
 }

@@ -4,9 +4,10 @@ use ipnetwork::IpNetwork;
 use kernel::link::{self, Link};
 use kernel::{Rtnl, address, sysctl};
 use nix::errno::Errno;
+use plugin_interface::settings::where_possible;
+use plugin_interface::{Error, Result};
 
 use crate::conf::Conf;
-use crate::error::{Error, Result};
 use crate::plan::Plan;
 
 /// The bridge, if there is one.
@@ -17,7 +18,7 @@ pub(crate) fn find(host: &mut Rtnl, name: &str) -> Result<Option<Link>> {
     match host.link_by_name(name)? {
         Some(link) if link.kind != "bridge" => {
             let kind = if link.kind.is_empty() { "no virtual link".into() } else { link.kind };
-            Err(Error::NotABridge { name: name.into(), kind })
+            Err(Error::WrongKind { key: "bridge", name: name.into(), wanted: "bridge", kind })
         }
         found => Ok(found),
     }
@@ -30,12 +31,13 @@ pub(crate) fn ensure(
     host: &mut Rtnl,
     conf: &Conf,
     plan: &Plan,
+    mtu: Option<u32>,
     found: Option<Link>,
 ) -> Result<Link> {
     let is_new = found.is_none();
     let bridge = match found {
         Some(bridge) => bridge,
-        None => make(host, conf, plan)?,
+        None => make(host, conf, plan, mtu)?,
     };
     let missing = missing_addresses(host, &bridge, &plan.gateways)?;
     if is_new || !missing.is_empty() {
@@ -52,8 +54,8 @@ pub(crate) fn ensure(
     Ok(bridge)
 }
 
-fn make(host: &mut Rtnl, conf: &Conf, plan: &Plan) -> Result<Link> {
-    let bridge = link::Bridge { name: &conf.bridge, mac: plan.bridge_mac, mtu: conf.mtu };
+fn make(host: &mut Rtnl, conf: &Conf, plan: &Plan, mtu: Option<u32>) -> Result<Link> {
+    let bridge = link::Bridge { name: &conf.bridge, mac: plan.bridge_mac, mtu };
     match host.request(&bridge.create()) {
         Err(error) if !error.is(Errno::EEXIST) => return Err(error.into()),
         _ => {}
@@ -74,7 +76,8 @@ fn missing_addresses(
     let addresses = host.addresses(bridge.index)?.into_iter().filter(|address| !address.link_local);
     let present: Vec<_> = addresses.map(|address| address.address).collect();
     if let Some((wanted, found)) = conflict(wanted, &present) {
-        return Err(Error::AddressConflict { bridge: bridge.name.clone(), wanted, found });
+        let (link, kind) = (bridge.name.clone(), "bridge");
+        return Err(Error::AddressConflict { link, kind, wanted, found });
     }
     Ok(wanted.iter().filter(|address| !present.contains(address)).copied().collect())
 }
@@ -116,15 +119,6 @@ fn conflict(wanted: &[IpNetwork], present: &[IpNetwork]) -> Option<(IpNetwork, I
     wanted.iter().find_map(|wanted| {
         foreign().find(|found| clashes(wanted, found)).map(|found| (*wanted, *found))
     })
-}
-
-/// A setting that is only for safety: a kernel without IPv6 does not have it, and on a read-only
-/// `/proc/sys` the administrator has decided.
-pub(crate) fn where_possible(set: std::result::Result<bool, sysctl::SysctlError>) -> Result<()> {
-    match set {
-        Err(error) if !error.is_absent() && !error.is_read_only() => Err(error.into()),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -2,17 +2,11 @@
 
 use std::path::PathBuf;
 
-use cni_conf::cni_args::CniArgs;
 use cni_conf::conf::NetConf;
 use cni_conf::env::Env;
-use cni_conf::error::CniError;
-use cni_conf::json::DecodeError;
 use cni_conf::names::check_ifname;
-
-use crate::error::{Error, Result};
-
-/// The smallest MTU that the kernel gives an Ethernet-like link, and the largest of a veth.
-const MTU: std::ops::RangeInclusive<i64> = 68..=65535;
+use plugin_interface::keys::{self, Mtu};
+use plugin_interface::{Error, Result};
 
 /// Keys of the reference plugin that change what a container can reach or who can reach it.
 /// Ignoring one would be worse than refusing it.
@@ -41,8 +35,8 @@ pub(crate) struct Conf {
     pub(crate) hairpin: bool,
     /// `promiscMode`: the bridge hears frames for any address.
     pub(crate) promiscuous: bool,
-    /// `mtu` of both ends of the veth, and of a bridge that is made, in bytes.
-    pub(crate) mtu: Option<u32>,
+    /// `mtu` of both ends of the veth, and of a bridge that is made.
+    pub(crate) mtu: Mtu,
     /// `syncStatus`: the route syncer's status file; STATUS waits for its first sync.
     pub(crate) sync_status: Option<PathBuf>,
 }
@@ -58,15 +52,14 @@ impl Conf {
             bridge: bridge_name(conf)?,
             is_gateway: flag("isGateway")? || is_default_gateway,
             is_default_gateway,
-            masquerade: flag("ipMasq")?,
+            masquerade: keys::masquerade(conf)?,
             hairpin: flag("hairpinMode")?,
             promiscuous: flag("promiscMode")?,
-            mtu: mtu(conf)?,
+            mtu: Mtu::parse(conf)?,
             sync_status: conf
                 .get::<PathBuf>("syncStatus")?
                 .filter(|path| !path.as_os_str().is_empty()),
         };
-        check_backend(conf)?;
         if parsed.hairpin && parsed.promiscuous {
             let reason =
                 "cannot set hairpin mode and promiscuous mode at the same time; choose one".into();
@@ -88,24 +81,6 @@ fn bridge_name(conf: &NetConf) -> Result<String> {
     Ok(name)
 }
 
-fn mtu(conf: &NetConf) -> Result<Option<u32>> {
-    let Some(mtu) = conf.get::<i64>("mtu")?.filter(|&mtu| mtu != 0) else { return Ok(None) };
-    let reason =
-        || format!("must be {} to {} bytes, or 0 for the kernel's default", MTU.start(), MTU.end());
-    let wrong = || Error::Config { key: "mtu", value: mtu.to_string(), reason: reason() };
-    u32::try_from(mtu).ok().filter(|_| MTU.contains(&mtu)).map(Some).ok_or_else(wrong)
-}
-
-/// Both backends of the reference are accepted and served by nf_tables.
-fn check_backend(conf: &NetConf) -> Result<()> {
-    let backend = conf.get::<String>("ipMasqBackend")?.unwrap_or_default();
-    if matches!(backend.as_str(), "" | "iptables" | "nftables") {
-        return Ok(());
-    }
-    let reason = "is neither \"iptables\" nor \"nftables\"".into();
-    Err(Error::Config { key: "ipMasqBackend", value: format!("{backend:?}"), reason })
-}
-
 fn refuse_unsupported(conf: &NetConf) -> Result<()> {
     for key in UNSUPPORTED {
         let value = conf.object().raw(key).map(|value| value.get().trim()).unwrap_or("null");
@@ -118,16 +93,7 @@ fn refuse_unsupported(conf: &NetConf) -> Result<()> {
 
 /// A wish for a hardware address may come in three ways; this version derives it from the address.
 fn refuse_mac(conf: &NetConf, env: &Env) -> Result<()> {
-    let decoded =
-        |mac: std::result::Result<Option<String>, DecodeError>| mac.map_err(CniError::from);
-    let args = CniArgs::parse(&env.args, &["MAC", "IP", "GATEWAY"]);
-    let wishes = [
-        ("runtimeConfig.mac", decoded(conf.runtime_config()?.get("mac"))?),
-        ("args.cni.mac", decoded(conf.args_cni()?.get("mac"))?),
-        ("CNI_ARGS MAC", args.map_err(CniError::from)?.get("MAC").map(str::to_owned)),
-    ];
-    match wishes.into_iter().find_map(|(key, mac)| Some((key, mac.filter(|mac| !mac.is_empty())?)))
-    {
+    match keys::mac_wish(conf, env)? {
         Some((key, mac)) => Err(Error::Unsupported { key: key.into(), value: format!("{mac:?}") }),
         None => Ok(()),
     }
@@ -154,7 +120,7 @@ mod tests {
         assert_eq!(conf.bridge, "cni0");
         assert_eq!(
             (conf.is_gateway, conf.masquerade, conf.mtu, conf.sync_status),
-            (false, false, None, None)
+            (false, false, Mtu::Unset, None)
         );
         assert_eq!(
             parse(r#", "bridge": "", "mtu": 0, "vlan": 0, "macspoofchk": false"#).unwrap().bridge,
@@ -172,10 +138,7 @@ mod tests {
         for (keys, words) in [
             (r#", "bridge": "a/b""#, "bridge"),
             (r#", "bridge": "sixteen-letters-")"#.trim_end_matches(')'), "bridge"),
-            (r#", "mtu": 67"#, "mtu 67: must be 68 to 65535"),
             (r#", "mtu": -1"#, "mtu -1"),
-            (r#", "mtu": 65536"#, "mtu 65536"),
-            (r#", "mtu": "1500""#, "mtu"),
             (r#", "ipMasqBackend": "pf""#, "ipMasqBackend \"pf\""),
             (
                 r#", "hairpinMode": true, "promiscMode": true"#,

@@ -1,26 +1,20 @@
 //! The CNI plugin `bridge`: hangs a container on a bridge of the host by a veth pair.
 //!
 //! Read in this order: [`conf`] (what is asked for), [`plan`] (what follows from it and from the
-//! addresses; pure), [`add`] (the story, from top to bottom), then what the story uses: [`bridge`],
-//! [`host_end`], [`container_end`], [`masquerade`] and [`ready`]. [`del`], [`check`], [`gc`] and
-//! [`status`] are the other verbs.
+//! addresses; pure), [`add`] (the story, from top to bottom), then what the story uses: [`bridge`]
+//! and [`ready`]; the rest of it all interface plugins share ([`plugin_interface`]). [`del`],
+//! [`check`], [`gc`] and [`status`] are the other verbs.
 #![forbid(unsafe_code)]
 
 mod add;
 mod bridge;
 mod check;
 mod conf;
-mod container_end;
 mod del;
-mod error;
 mod gc;
-mod host_end;
-mod masquerade;
 mod plan;
 mod ready;
 mod status;
-#[cfg(test)]
-mod tests;
 
 use std::path::Path;
 use std::process::ExitCode;

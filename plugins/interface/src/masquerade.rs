@@ -28,6 +28,7 @@ use kernel::nft::{
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
+use crate::valid::Valid;
 
 const TABLE: Table<'static> = Table { family: Family::Inet, name: "cbr0_masquerade" };
 const SOURCES4: Set<'static> =
@@ -43,13 +44,17 @@ const SUBNET: &str = "net-";
 const TRIES: usize = 5;
 
 /// The masquerading of this host.
-pub(crate) struct Masquerade {
+#[derive(Debug)]
+pub struct Masquerade {
     nft: Nft,
 }
 
 impl Masquerade {
     /// Opens the host's nf_tables.
-    pub(crate) fn open() -> Result<Masquerade> {
+    ///
+    /// # Errors
+    /// The kernel has none.
+    pub fn open() -> Result<Masquerade> {
         Ok(Masquerade { nft: Nft::open()? })
     }
 
@@ -57,7 +62,7 @@ impl Masquerade {
     ///
     /// # Errors
     /// Another attachment that is alive has one of the addresses, or the kernel refuses.
-    pub(crate) fn add(&mut self, attachment: &Attachment, ips: &[IpConfig]) -> Result<()> {
+    pub fn add(&mut self, attachment: &Attachment, ips: &[IpConfig]) -> Result<()> {
         let networks: Vec<_> = ips.iter().map(|ip| ip.address).collect();
         let keys = attach(attachment, &networks);
         let mut changes = keys.clone();
@@ -76,31 +81,40 @@ impl Masquerade {
     }
 
     /// Ends the masquerading of whatever the attachment owns.
-    pub(crate) fn remove(attachment: &Attachment) -> Result<()> {
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn remove(attachment: &Attachment) -> Result<()> {
         Self::where_there_is_any(|masquerade| masquerade.remove_owner(&attachment.owner_key()))
     }
 
-    /// Ends the masquerading of all attachments of a network but those of these keys, and removes
+    /// Ends the masquerading of all attachments of a network but the valid ones, and removes
     /// chains that nobody uses: of a DEL that was killed, too.
-    pub(crate) fn collect(network: &str, valid: &HashSet<String>) -> Result<()> {
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn collect(valid: &Valid<'_>) -> Result<()> {
         Self::where_there_is_any(|masquerade| {
-            let prefix = format!("{OWNER}{}-", network_key(network));
+            let prefix = format!("{OWNER}{}-", network_key(valid.network));
+            let valid = valid.owner_keys();
             let sets = masquerade.nft.sets(&TABLE)?;
             let of_network = sets.iter().filter(|set| set.name.starts_with(&prefix));
             let owners = of_network
                 .filter_map(|set| set.name.strip_prefix(OWNER))
                 .filter(|owner| !valid.contains(*owner));
-            let mut failures: Vec<_> =
-                owners.filter_map(|owner| masquerade.remove_owner(owner).err()).collect();
+            let mut steps: Vec<_> = owners.map(|owner| masquerade.remove_owner(owner)).collect();
             let chains = masquerade.nft.chains(&TABLE)?;
             let of_subnets = chains.into_iter().filter(|chain| chain.starts_with(SUBNET));
-            failures.extend(masquerade.remove_unused(of_subnets).err());
-            Error::all(failures)
+            steps.push(masquerade.remove_unused(of_subnets));
+            Error::all(steps)
         })
     }
 
     /// What is not as [`Masquerade::add`] made it.
-    pub(crate) fn difference(
+    ///
+    /// # Errors
+    /// The kernel cannot be asked.
+    pub fn difference(
         &mut self,
         attachment: &Attachment,
         ips: &[IpConfig],

@@ -1,0 +1,113 @@
+//! The Pod's namespace, and its interface in it: settings, addresses and routes.
+
+use std::path::Path;
+
+use cni_conf::plugin::Call;
+use kernel::events::{Events, Topic};
+use kernel::{MacAddress, NetNs, Rtnl, address, link, route, sysctl};
+
+use crate::error::{Error, Result};
+use crate::inside::Inside;
+use crate::ready;
+use crate::settings::where_possible;
+
+/// The container's namespace, and a socket in it.
+#[derive(Debug)]
+pub struct Container {
+    /// The namespace.
+    pub netns: NetNs,
+    /// Links, addresses and routes of the namespace.
+    pub rtnl: Rtnl,
+}
+
+impl Container {
+    /// Opens the namespace at `CNI_NETNS`.
+    ///
+    /// # Errors
+    /// It is no network namespace, or the host's own.
+    pub fn open(call: &Call, netns: &Path) -> Result<Container> {
+        let netns = NetNs::open_container(netns, call.env.netns_override)?;
+        let rtnl = Rtnl::open_in(&netns)?;
+        Ok(Container { netns, rtnl })
+    }
+
+    /// As [`Container::open`] for DEL, which may get no namespace, one that is gone, or a path that
+    /// has become the host's own: `None`, for there is nothing of the container left.
+    ///
+    /// # Errors
+    /// It cannot be told what is there.
+    pub fn find(call: &Call, netns: Option<&Path>) -> Result<Option<Container>> {
+        match netns.map(|netns| Self::open(call, netns)).transpose() {
+            Err(Error::Netns(error)) if error.is_no_container() => Ok(None),
+            found => found,
+        }
+    }
+
+    /// Refuses a namespace that has a link of this name already.
+    ///
+    /// # Errors
+    /// [`Error::InterfaceExists`].
+    pub fn check_free(&mut self, ifname: &str, netns: &Path) -> Result<()> {
+        match self.rtnl.link_by_name(ifname)? {
+            Some(_) => Err(Error::InterfaceExists { ifname: ifname.into(), netns: netns.into() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the link its settings, brings it up and gives it addresses and routes.
+    ///
+    /// # Errors
+    /// The kernel refuses one of them.
+    pub fn configure(&mut self, ifname: &str, index: u32, inside: &Inside) -> Result<()> {
+        self.netns.run(|| write_settings(ifname, inside))??;
+        let mut requests = vec![link::set_up(index)];
+        requests.extend(inside.ips.iter().map(|ip| {
+            if inside.behind_gateways {
+                address::add_alone(index, ip.address)
+            } else {
+                address::add(index, ip.address, false)
+            }
+        }));
+        requests.extend(inside.kernel_routes(index).iter().map(route::append));
+        Ok(self.rtnl.request_all(&requests)?)
+    }
+
+    /// Waits until the container takes in packets to its addresses.
+    ///
+    /// # Errors
+    /// It does not in time.
+    pub fn wait_for_addresses(&mut self, link: u32, inside: &Inside) -> Result<()> {
+        let addresses: Vec<_> = inside.ips.iter().map(|ip| ip.address.ip()).collect();
+        let listen = || Events::open_in(&self.netns, Topic::Ipv6Routes);
+        ready::wait_for_addresses(&mut self.rtnl, link, &addresses, listen)
+    }
+
+    /// Makes the kernel tell the neighbours who has the addresses now: with `arp_notify` and
+    /// `ndisc_notify` on, setting the hardware address (the one it has) sends a gratuitous ARP and
+    /// an unsolicited neighbour advertisement. It must come after the other side passes frames.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn announce(&mut self, index: u32, mac: MacAddress) -> Result<()> {
+        Ok(self.rtnl.request(&link::set_mac(index, mac))?)
+    }
+}
+
+/// Settings that must stand before the link comes up.
+fn write_settings(ifname: &str, inside: &Inside) -> Result<()> {
+    let v4 = |key: &str| format!("net/ipv4/conf/{ifname}/{key}");
+    let v6 = |key: &str| format!("net/ipv6/conf/{ifname}/{key}");
+    // A router on the network must not be able to give the container addresses and routes.
+    where_possible(sysctl::set(&v6("accept_ra"), "0"))?;
+    if inside.has_ipv4() {
+        where_possible(sysctl::set(&v4("arp_notify"), "1"))?;
+    }
+    if inside.has_ipv6() {
+        // Runtimes turn IPv6 off in new namespaces, for links to come and for the loopback.
+        sysctl::set("net/ipv6/conf/lo/disable_ipv6", "0")?;
+        sysctl::set(&v6("disable_ipv6"), "0")?;
+        sysctl::set(&v6("keep_addr_on_down"), "1")?;
+        sysctl::set(&v6("ndisc_notify"), "1")?;
+    }
+    Ok(())
+}

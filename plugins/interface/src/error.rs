@@ -1,0 +1,190 @@
+//! What can go wrong, and as which CNI code it is told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cni_conf::error::{CniError, Code};
+use cni_conf::sync_status::SyncStatusError;
+use ipnetwork::IpNetwork;
+use kernel::netns::NetnsError;
+use kernel::sysctl::SysctlError;
+
+/// The result of a step of a plugin.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a verb of an interface plugin failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A key of the configuration has a value that cannot be.
+    #[error("{key} {value}: {reason}")]
+    Config {
+        /// The key.
+        key: &'static str,
+        /// Its value, as it was written.
+        value: String,
+        /// Which rule it breaks, and the rule.
+        reason: String,
+    },
+    /// A key that the plugin does not know and must not ignore.
+    #[error("unsupported field {key}: {value}; this version of the plugin does not know it")]
+    Unsupported {
+        /// The key.
+        key: String,
+        /// Its value, as it was written.
+        value: String,
+    },
+    /// IPAM answered without addresses.
+    #[error(
+        "IPAM plugin returned missing IP config; give \"ipam\" a range, or leave \"ipam\" out for a network without addresses"
+    )]
+    NoAddresses,
+    /// CNI_IFNAME is taken in the container.
+    #[error(
+        "container veth name ({ifname:?}) already exists in {netns:?}; DEL the attachment first, or choose another CNI_IFNAME"
+    )]
+    InterfaceExists {
+        /// The name.
+        ifname: String,
+        /// CNI_NETNS.
+        netns: PathBuf,
+    },
+    /// A link that the configuration names is of another kind than it must be.
+    #[error("{name:?} already exists but is not a {wanted} ({kind}); choose another {key:?} name")]
+    WrongKind {
+        /// The key that names it.
+        key: &'static str,
+        /// The link.
+        name: String,
+        /// The kind that it must be of.
+        wanted: &'static str,
+        /// The kind that it is of.
+        kind: String,
+    },
+    /// A shared link has an address that the wanted one cannot be beside.
+    #[error(
+        "{link:?} already has an IP address different from {wanted}: {found}; use another {kind}, or remove that address"
+    )]
+    AddressConflict {
+        /// The link.
+        link: String,
+        /// Its kind.
+        kind: &'static str,
+        /// The address that it shall have.
+        wanted: IpNetwork,
+        /// The one that it has.
+        found: IpNetwork,
+    },
+    /// All names for the host's end of a veth are taken.
+    #[error("no free name for the host's end of {alias:?}: {tried} are taken by other attachments")]
+    NoFreeName {
+        /// The attachment.
+        alias: String,
+        /// The names.
+        tried: String,
+    },
+    /// Somebody alive has an address that is to be masqueraded.
+    #[error(
+        "address {address} is masqueraded for {holder:?}, which is alive; two attachments cannot share an address"
+    )]
+    AddressHeld {
+        /// The address.
+        address: IpNetwork,
+        /// Who has it.
+        holder: String,
+    },
+    /// Somebody removed what was just made.
+    #[error("{thing} went away while it was being set up")]
+    Vanished {
+        /// What.
+        thing: String,
+    },
+    /// CHECK found something missing or different.
+    #[error("CHECK: {0}")]
+    Different(String),
+    /// The next ADD would fail.
+    #[error("not ready: {0}")]
+    NotReady(String),
+    /// CNI_NETNS is no container's namespace.
+    #[error("CNI_NETNS: {0}")]
+    Netns(#[from] NetnsError),
+    /// The kernel refused a request.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+    /// A setting could not be read or written.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    /// The kernel did not get somewhere in time.
+    #[error("{thing} was not ready after {waited:?}; the node may be overloaded, try again later")]
+    TooLate {
+        /// What was waited for.
+        thing: String,
+        /// How long.
+        waited: Duration,
+    },
+    /// The route syncer's status file cannot be read.
+    #[error(transparent)]
+    SyncStatus(#[from] SyncStatusError),
+    /// What has a code already: of the configuration, or of IPAM.
+    #[error("{0}")]
+    Cni(#[from] CniError),
+    /// Several steps failed.
+    #[error("{first}; and then: {}", rest.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several {
+        /// The first, which gives the code.
+        first: Box<Error>,
+        /// The others.
+        rest: Vec<Error>,
+    },
+}
+
+impl Error {
+    /// The error that stands for those of all these steps; success if none failed.
+    ///
+    /// # Errors
+    /// One of the steps failed.
+    pub fn all(steps: impl IntoIterator<Item = Result<()>>) -> Result<()> {
+        let mut errors = steps.into_iter().filter_map(Result::err);
+        let Some(first) = errors.next() else { return Ok(()) };
+        let rest: Vec<_> = errors.collect();
+        if rest.is_empty() { Err(first) } else { Err(Error::Several { first: first.into(), rest }) }
+    }
+
+    /// This error, told together with what else went wrong when the work was undone.
+    #[must_use]
+    pub fn undone(self, undo: Result<()>) -> Error {
+        match undo {
+            Ok(()) => self,
+            Err(left) => Error::Several { first: self.into(), rest: vec![left] },
+        }
+    }
+
+    /// The CNI code.
+    pub fn code(&self) -> Code {
+        match self {
+            Error::Config { .. } => Code::InvalidConfig,
+            Error::Unsupported { .. } => Code::UnsupportedField,
+            Error::NoAddresses => Code::Delegate,
+            Error::InterfaceExists { .. }
+            | Error::WrongKind { .. }
+            | Error::AddressConflict { .. }
+            | Error::NoFreeName { .. }
+            | Error::AddressHeld { .. } => Code::Conflict,
+            Error::Netns(_) => Code::InvalidNetns,
+            Error::Different(_) => Code::CheckFailed,
+            Error::NotReady(_) | Error::SyncStatus(_) => Code::NotAvailable,
+            Error::Kernel(_) | Error::Sysctl(_) | Error::Vanished { .. } => Code::Kernel,
+            Error::TooLate { .. } => Code::TryAgainLater,
+            Error::Cni(error) => error.code,
+            Error::Several { first, .. } => first.code(),
+        }
+    }
+}
+
+impl From<Error> for CniError {
+    fn from(error: Error) -> CniError {
+        match error {
+            Error::Cni(error) => error,
+            error => CniError::explained(error.code(), &error.to_string()),
+        }
+    }
+}

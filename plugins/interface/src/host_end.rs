@@ -1,0 +1,165 @@
+//! The host's end of a veth: how it is made, named, found and removed by the attachment alone.
+//!
+//! The name is the owner's mark from the veth's first instant, the alias tells who it is in clear.
+//! An alias cannot be given at creation, so an ADD killed at the wrong moment leaves a veth with
+//! our name and no alias: that is ours, too.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use cni_conf::attachment::{Attachment, SALTS, may_be_host_veth_of};
+use cni_conf::plugin::Call;
+use kernel::link::{self, Link, Veth, VethPeer};
+use kernel::netlink::{Error as KernelError, Message};
+use kernel::{MacAddress, NetNs, Rtnl};
+
+use crate::container_end::Container;
+use crate::error::{Error, Result};
+use crate::mac;
+use crate::valid::Valid;
+
+/// A veth pair to be made, beyond what follows from the attachment.
+#[derive(Clone, Copy, Debug)]
+pub struct Pair<'a> {
+    /// The container's namespace.
+    pub container: &'a NetNs,
+    /// The MAC of the container's end.
+    pub container_mac: MacAddress,
+    /// The link that the host's end becomes a port of.
+    pub master: Option<u32>,
+    /// The MTU of both ends; the kernel's default if none is given.
+    pub mtu: Option<u32>,
+}
+
+/// Makes the pair in one request, the container's end directly in its namespace, then marks it
+/// together with the plugin's own `settings` by index. Nothing is sent by name after the creation:
+/// were the name another's, that would change.
+///
+/// # Errors
+/// Other attachments have all the names, or the kernel refuses.
+pub fn make(
+    host: &mut Rtnl,
+    attachment: &Attachment,
+    pair: &Pair<'_>,
+    settings: impl FnOnce(u32) -> Vec<Message>,
+) -> Result<Link> {
+    let name = free_name(host, attachment)?;
+    let veth = Veth {
+        name: &name,
+        mac: mac::of_host_end(attachment),
+        master: pair.master,
+        mtu: pair.mtu,
+        peer: VethPeer {
+            namespace: pair.container,
+            name: &attachment.ifname,
+            mac: Some(pair.container_mac),
+        },
+    };
+    host.request(&veth.create())?;
+    let made = host.link_by_name(&name)?;
+    let made = made.ok_or_else(|| Error::Vanished { thing: format!("veth {name:?}") })?;
+    let mut marks = vec![link::set_alias(made.index, &attachment.alias())];
+    marks.extend(settings(made.index));
+    host.request_all(&marks)?;
+    Ok(made)
+}
+
+/// The links that the attachment owns: at most one, unless an ADD was killed.
+///
+/// # Errors
+/// The links cannot be read.
+pub fn find(host: &mut Rtnl, attachment: &Attachment) -> Result<Vec<Link>> {
+    let (own, _) = look(host, attachment)?;
+    Ok(own)
+}
+
+/// Removes what the attachment owns on the host; the container's end goes with it.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn remove(attachment: &Attachment) -> Result<()> {
+    let mut host = Rtnl::open()?;
+    let own = find(&mut host, attachment)?;
+    delete(&mut host, &own)
+}
+
+/// A veth that the reference plugin made has a name of its own on the host: it is removed from the
+/// container's side, where the attachment names it. What another attachment owns stays: the path
+/// may have become another container's, or the name another network's.
+///
+/// # Errors
+/// The kernel refuses, or it cannot be told what is at the path.
+pub fn remove_unclaimed(call: &Call, netns: Option<&Path>) -> Result<()> {
+    let Some(mut container) = Container::find(call, netns)? else { return Ok(()) };
+    let found = container.rtnl.link_by_name(&call.attachment.ifname)?;
+    match found.filter(|link| link.kind == "veth") {
+        Some(found) if is_unclaimed(&found)? => delete(&mut container.rtnl, &[found]),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the veths of the network's attachments that are not valid any more.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn collect(valid: &Valid<'_>) -> Result<()> {
+    let mut host = Rtnl::open()?;
+    let names: HashSet<_> = valid.attachments.iter().flat_map(names).collect();
+    let is_garbage = |link: &Link| {
+        // Another network may begin its names alike; its aliases tell it apart. A veth without an
+        // alias is of an ADD that was killed, or is a valid one's in the making.
+        let own = link.kind == "veth" && may_be_host_veth_of(&link.name, valid.network);
+        let unnamed = link.alias.is_empty() && !names.contains(&link.name);
+        own && (valid.is_garbage(&link.alias) || unnamed)
+    };
+    let garbage: Vec<_> = host.links()?.into_iter().filter(is_garbage).collect();
+    delete(&mut host, &garbage)
+}
+
+/// Removes links; one that is gone already is no error.
+///
+/// # Errors
+/// The kernel refuses one of them. The others have been tried all the same.
+pub fn delete(rtnl: &mut Rtnl, links: &[Link]) -> Result<()> {
+    let requests: Vec<_> = links.iter().map(|link| link::delete(link.index)).collect();
+    let failed = |answer: std::result::Result<(), KernelError>| {
+        answer.err().filter(|error| !error.is_absent())
+    };
+    match rtnl.batch(&requests)?.into_iter().find_map(failed) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+/// Removes what the attachment owns and returns the first of its names that nobody has.
+fn free_name(host: &mut Rtnl, attachment: &Attachment) -> Result<String> {
+    let (own, foreign) = look(host, attachment)?;
+    delete(host, &own)?;
+    let mut names = names(attachment).into_iter();
+    names
+        .find(|name| !foreign.contains(name))
+        .ok_or_else(|| Error::NoFreeName { alias: attachment.alias(), tried: foreign.join(", ") })
+}
+
+/// The links under the attachment's names: its own, and the names of others'.
+fn look(host: &mut Rtnl, attachment: &Attachment) -> Result<(Vec<Link>, Vec<String>)> {
+    let names = names(attachment);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let found = host.links_by_name(&names)?.into_iter().flatten();
+    let alias = attachment.alias();
+    let is_own =
+        |link: &Link| link.kind == "veth" && (link.alias == alias || link.alias.is_empty());
+    let (own, foreign): (Vec<_>, Vec<_>) = found.partition(is_own);
+    Ok((own, foreign.into_iter().map(|link| link.name).collect()))
+}
+
+fn names(attachment: &Attachment) -> Vec<String> {
+    (0..SALTS).map(|salt| attachment.host_veth_name(salt)).collect()
+}
+
+/// Whether no attachment has written its name on the other end of this link, which is on the host.
+fn is_unclaimed(link: &Link) -> Result<bool> {
+    let Some(peer) = link.peer else { return Ok(false) };
+    let peer = Rtnl::open()?.link_by_index(peer)?;
+    Ok(peer.is_some_and(|peer| peer.kind == "veth" && peer.alias.is_empty()))
+}

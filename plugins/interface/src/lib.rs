@@ -1,0 +1,39 @@
+//! The one way in which the plugins make, configure, announce, check and remove the interface of a
+//! Pod. A plugin adds what its kind of interface is, and tells the story.
+//!
+//! In the order of an ADD:
+//!
+//! - [`keys`]: what several plugins read from their configuration;
+//! - [`addresses`]: what IPAM gives, and takes back;
+//! - [`inside`] and [`mac`]: what follows from that for the Pod's interface; pure;
+//! - [`container_end`]: the Pod's namespace, and its interface in it;
+//! - [`host_end`]: for a veth, its end on the host;
+//! - [`masquerade`]: what leaves the network leaves with the host's address;
+//! - [`ready`]: waiting for what the kernel does in its own time;
+//! - [`report`]: the interfaces in a result.
+//!
+//! The other verbs: [`removal`] (DEL, and what undoes an ADD), [`valid`] (GC), [`check`], [`status`].
+#![forbid(unsafe_code)]
+
+pub mod addresses;
+pub mod check;
+pub mod container_end;
+mod error;
+pub mod host_end;
+pub mod inside;
+pub mod keys;
+pub mod mac;
+pub mod masquerade;
+pub mod ready;
+pub mod removal;
+pub mod report;
+pub mod settings;
+pub mod status;
+pub mod uplink;
+pub mod valid;
+
+pub use container_end::Container;
+pub use error::{Error, Result};
+pub use inside::Inside;
+pub use masquerade::Masquerade;
+pub use valid::Valid;

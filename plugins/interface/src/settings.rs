@@ -1,0 +1,39 @@
+//! Settings of links and of the host under `/proc/sys`.
+
+use cni_conf::result::IpConfig;
+use kernel::sysctl::{self, SysctlError};
+
+use crate::error::Result;
+
+/// The settings by which a host passes packets on, of each family.
+const FORWARDING: [(&str, bool); 2] =
+    [("net/ipv4/ip_forward", true), ("net/ipv6/conf/all/forwarding", false)];
+
+/// A setting that is only for safety: a kernel without IPv6 does not have it, and on a read-only
+/// `/proc/sys` the administrator has decided.
+///
+/// # Errors
+/// It could not be written for another reason.
+pub fn where_possible(set: std::result::Result<bool, SysctlError>) -> Result<()> {
+    match set {
+        Err(error) if !error.is_absent() && !error.is_read_only() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the host pass on packets of the families of these addresses.
+///
+/// # Errors
+/// A setting cannot be written.
+pub fn forward(ips: &[IpConfig]) -> Result<()> {
+    for key in forwarding_of(ips) {
+        sysctl::set(key, "1")?;
+    }
+    Ok(())
+}
+
+/// The settings by which the host passes on packets of the families of these addresses.
+pub(crate) fn forwarding_of(ips: &[IpConfig]) -> impl Iterator<Item = &'static str> {
+    let used = |v4: bool| ips.iter().any(|ip| ip.address.is_ipv4() == v4);
+    FORWARDING.into_iter().filter(move |(_, v4)| used(*v4)).map(|(key, _)| key)
+}
