@@ -79,8 +79,9 @@ fn gc_tells_no_list_from_an_empty_one() -> Outcome {
         ),
     ] {
         let Some(host) = Host::new()? else { return Ok(()) };
-        let result =
-            host.runtime()?.add(&host.network(&json!({})), &Pod::create("pod")?.attachment())?;
+        // A Pod's namespace takes the veth with it.
+        let pod = Pod::create("pod")?;
+        let result = host.runtime()?.add(&host.network(&json!({})), &pod.attachment())?;
         gc(&host, &keys)?;
         assert_eq!(host.link(host_end(&result))?.is_none(), removed, "{keys}");
         let reserved = host.node.data_dir().join("cbr0/10.0.1.2");
