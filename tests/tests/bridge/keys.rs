@@ -20,9 +20,9 @@ fn the_result_names_bridge_host_end_and_container() -> Outcome {
     assert_eq!(
         result["interfaces"],
         json!([
-            {"name": "cbr0", "mac": "0a:58:0a:00:01:01"},
-            {"name": port.name, "mac": port.mac.unwrap().to_string()},
-            {"name": "eth0", "mac": "0a:58:0a:00:01:02", "sandbox": pod.netns().path()},
+            {"name": "cbr0", "mac": "0a:58:0a:00:01:01", "mtu": 1500},
+            {"name": port.name, "mac": port.mac.unwrap().to_string(), "mtu": 1500},
+            {"name": "eth0", "mac": "0a:58:0a:00:01:02", "mtu": 1500, "sandbox": pod.netns().path()},
         ])
     );
     assert_eq!(
