@@ -14,12 +14,15 @@ use cni_conf::plugin::{Call, Plugin, Upkeep};
 use cni_conf::result::CniResult;
 
 use crate::host_local::HostLocal;
+use crate::static_ips::Static;
 
 /// The IPAM of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ipam {
-    /// Ours, in this process.
+    /// Our `host-local`, in this process.
     HostLocal,
+    /// Our `static`, in this process.
+    Static,
     /// Any other, by its file.
     Program(PathBuf),
 }
@@ -36,11 +39,18 @@ impl Ipam {
         };
         let program = delegate::find(&ipam_type, &env.plugin_path())?;
         // A file that can be executed and not read is not ours.
-        let is_ours = || kernel::elf_note::is_ours(&program).unwrap_or(false);
-        if ipam_type == HostLocal::NAME && is_ours() {
-            return Ok(Some(Self::HostLocal));
+        let is_ours = |_: &Self| kernel::elf_note::is_ours(&program).unwrap_or(false);
+        let built_in = Self::built_in(&ipam_type).filter(is_ours);
+        Ok(Some(built_in.unwrap_or(Self::Program(program))))
+    }
+
+    /// The one of ours that has this name.
+    fn built_in(ipam_type: &str) -> Option<Self> {
+        match ipam_type {
+            HostLocal::NAME => Some(Self::HostLocal),
+            Static::NAME => Some(Self::Static),
+            _ => None,
         }
-        Ok(Some(Self::Program(program)))
     }
 
     /// Gets addresses. On an error nothing stays allocated, as far as that is in our power: a
@@ -51,6 +61,7 @@ impl Ipam {
     pub fn add(&self, call: &Call, netns: &Path) -> Result<CniResult, CniError> {
         match self {
             Self::HostLocal => HostLocal.add(call, netns),
+            Self::Static => Static.add(call, netns),
             Self::Program(program) => add_by_program(program, call).inspect_err(|_| {
                 // The first error is the one to report, and the runtime sends another DEL.
                 self.del(call, Some(netns)).ok();
@@ -65,6 +76,7 @@ impl Ipam {
     pub fn del(&self, call: &Call, netns: Option<&Path>) -> Result<(), CniError> {
         match self {
             Self::HostLocal => HostLocal.del(call, netns),
+            Self::Static => Static.del(call, netns),
             Self::Program(program) => run(program, Verb::Del, &call.env, &call.conf),
         }
     }
@@ -76,6 +88,7 @@ impl Ipam {
     pub fn check(&self, call: &Call, netns: &Path) -> Result<(), CniError> {
         match self {
             Self::HostLocal => HostLocal.check(call, netns),
+            Self::Static => Static.check(call, netns),
             Self::Program(program) => run(program, Verb::Check, &call.env, &call.conf),
         }
     }
@@ -87,6 +100,7 @@ impl Ipam {
     pub fn gc(&self, upkeep: &Upkeep) -> Result<(), CniError> {
         match self {
             Self::HostLocal => HostLocal.gc(upkeep),
+            Self::Static => Static.gc(upkeep),
             Self::Program(program) => run(program, Verb::Gc, &upkeep.env, &upkeep.conf),
         }
     }
@@ -98,6 +112,7 @@ impl Ipam {
     pub fn status(&self, upkeep: &Upkeep) -> Result<(), CniError> {
         match self {
             Self::HostLocal => HostLocal.status(upkeep),
+            Self::Static => Static.status(upkeep),
             Self::Program(program) => run(program, Verb::Status, &upkeep.env, &upkeep.conf),
         }
     }
@@ -186,10 +201,12 @@ mod tests {
 
     #[test]
     fn a_foreign_file_of_our_name_is_executed() {
-        let folder = folder("host-local", "");
-        let call = call(&folder, "1.0.0", r#"{"type": "host-local"}"#);
-        let program = folder.path().join("host-local");
-        assert_eq!(resolve(&call), Ok(Some(Ipam::Program(program))));
+        for name in ["host-local", "static"] {
+            let folder = folder(name, "");
+            let call = call(&folder, "1.0.0", &format!(r#"{{"type": "{name}"}}"#));
+            let program = folder.path().join(name);
+            assert_eq!(resolve(&call), Ok(Some(Ipam::Program(program))));
+        }
     }
 
     #[test]
@@ -197,10 +214,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         // This test binary carries the note too.
         let ours = std::env::current_exe().unwrap();
-        std::os::unix::fs::symlink(&ours, folder.path().join("host-local")).unwrap();
-        std::os::unix::fs::symlink(&ours, folder.path().join("other")).unwrap();
+        for name in ["host-local", "static", "other"] {
+            std::os::unix::fs::symlink(&ours, folder.path().join(name)).unwrap();
+        }
         let named = |ipam: &str| resolve(&call(&folder, "1.0.0", ipam)).unwrap().unwrap();
         assert_eq!(named(r#"{"type": "host-local"}"#), Ipam::HostLocal);
+        assert_eq!(named(r#"{"type": "static"}"#), Ipam::Static);
         let other = folder.path().join("other");
         assert_eq!(named(r#"{"type": "other"}"#), Ipam::Program(other), "only what is built in");
     }

@@ -210,9 +210,9 @@ fn nested_ranges(object: &Object, key: &str) -> Result<Vec<Vec<RangeSpec>>, Conf
 
 /// The range whose keys stand in `object`; `None` without a subnet, as the reference has it.
 fn range(object: &Object) -> Result<Option<RangeSpec>, ConfigError> {
-    let start = address(object, "rangeStart")?;
-    let end = address(object, "rangeEnd")?;
-    let gateway = address(object, "gateway")?;
+    let start = address_or_none(object, "rangeStart")?;
+    let end = address_or_none(object, "rangeEnd")?;
+    let gateway = address_or_none(object, "gateway")?;
     let Some(subnet) = object.get::<String>("subnet")? else {
         return Ok(None);
     };
@@ -232,7 +232,7 @@ fn excluded(object: &Object) -> Result<Vec<IpNetwork>, ConfigError> {
 }
 
 /// An address; Go takes `""` for none.
-fn address(object: &Object, key: &str) -> Result<Option<IpAddr>, ConfigError> {
+pub(crate) fn address_or_none(object: &Object, key: &str) -> Result<Option<IpAddr>, ConfigError> {
     match object.get::<String>(key)?.as_deref() {
         None | Some("") => Ok(None),
         Some(text) => json::ip(text).map(Some).map_err(|error| value_error(object, key, &error)),
@@ -264,7 +264,7 @@ fn address_or_cidr(text: &str) -> Result<IpAddr, AddressError> {
 }
 
 /// `routes` has the format of a result's routes, so the reader of results reads it.
-fn routes(ipam: &Object) -> Result<Vec<Route>, CniError> {
+pub(crate) fn routes(ipam: &Object) -> Result<Vec<Route>, CniError> {
     match ipam.raw("routes") {
         Some(routes) => {
             let result = format!("{{\"routes\": {}}}", routes.get());

@@ -52,7 +52,10 @@ impl CniResult {
 
 impl Dns {
     /// Reads the value of a `dns` key.
-    pub(crate) fn from_object(object: &Object) -> Result<Dns, DecodeError> {
+    ///
+    /// # Errors
+    /// A value has the wrong type.
+    pub fn from_object(object: &Object) -> Result<Dns, DecodeError> {
         Ok(Dns {
             nameservers: object.get("nameservers")?.unwrap_or_default(),
             domain: object.get("domain")?.unwrap_or_default(),

@@ -22,7 +22,7 @@ use step::Step;
 pub const BIN_DIR: &str = "/opt/cni/bin";
 
 /// The plugins that are built beside this program.
-const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
+const PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "static"];
 
 /// Puts the plugins in `from` into `bin_dir`. Says to `out` what it does, a line a step; a dry run
 /// says the same and does nothing.

@@ -21,10 +21,11 @@ fn the_plugins_go_in_and_out_and_what_others_put_there_is_as_before() -> Outcome
         "keep /bin/bridge aside as /bin/bridge.cbr0-saved\n\
          write /bin/bridge, from /built/bridge\n\
          write /bin/host-local, from /built/host-local\n\
-         write /bin/loopback, from /built/loopback\n"
+         write /bin/loopback, from /built/loopback\n\
+         write /bin/static, from /built/static\n"
     );
     let installed = files(&scene.bin_dir)?;
-    assert_eq!(installed.len(), 5, "{:?}", installed.keys());
+    assert_eq!(installed.len(), PLUGINS.len() + 2, "{:?}", installed.keys());
     assert_eq!(installed["bridge.cbr0-saved"], scene.before["bridge"]);
     assert_eq!(installed["portmap"], scene.before["portmap"]);
     for name in PLUGINS {
@@ -35,7 +36,7 @@ fn the_plugins_go_in_and_out_and_what_others_put_there_is_as_before() -> Outcome
     }
 
     let said = scene.run(Verb::Install)?;
-    assert_eq!(said.matches(": it is the same\n").count(), 3, "{said}");
+    assert_eq!(said.matches(": it is the same\n").count(), PLUGINS.len(), "{said}");
     assert_eq!(files(&scene.bin_dir)?, installed);
 
     let said = scene.run(Verb::Uninstall)?;
@@ -43,12 +44,13 @@ fn the_plugins_go_in_and_out_and_what_others_put_there_is_as_before() -> Outcome
         said,
         "put /bin/bridge.cbr0-saved back as /bin/bridge\n\
          remove /bin/host-local\n\
-         remove /bin/loopback\n"
+         remove /bin/loopback\n\
+         remove /bin/static\n"
     );
     scene.before.remove("host-local");
     assert_eq!(files(&scene.bin_dir)?, scene.before);
     let said = scene.run(Verb::Uninstall)?;
-    assert_eq!(said.matches("leave ").count(), 3, "{said}");
+    assert_eq!(said.matches("leave ").count(), PLUGINS.len(), "{said}");
     assert_eq!(files(&scene.bin_dir)?, scene.before);
     Ok(())
 }
@@ -87,7 +89,7 @@ fn a_folder_that_is_not_there_is_made() -> Outcome {
     let dry = scene.call(Verb::Install)?.args(["--dry-run"]).run(&scene.host)?;
     assert!(dry.stdout.contains("make the folder") && !scene.bin_dir.exists(), "{dry:?}");
     assert!(scene.run(Verb::Install)?.starts_with("make the folder /opt/cni/bin\nwrite "));
-    assert_eq!(scene.contents()?.len(), 3);
+    assert_eq!(scene.contents()?.len(), PLUGINS.len());
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use cbr0_tests::node::Node;
 use cbr0_tests::plugin::{Answer, Call};
 use cbr0_tests::{Result, bins};
 
-pub(crate) const PLUGINS: [&str; 3] = ["bridge", "host-local", "loopback"];
+pub(crate) const PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "static"];
 pub(crate) const FOREIGN: &str = "#!/bin/sh\nexec /usr/lib/cni/bridge\n";
 
 /// What can be done to the folder.
@@ -21,8 +21,8 @@ pub(crate) enum Verb {
     Uninstall,
 }
 
-/// A host where `bridge` is somebody else's, `host-local` is ours of an older version, `loopback`
-/// is not there, and `portmap` is none of our business.
+/// A host where `bridge` is somebody else's, `host-local` is ours of an older version, the others
+/// are not there, and `portmap` is none of our business.
 pub(crate) struct Scene {
     pub(crate) host: Node,
     pub(crate) bin_dir: PathBuf,
