@@ -36,6 +36,14 @@ pub fn route_syncer() -> Result<PathBuf> {
     existing(bin_dir()?.join("route-syncer"))
 }
 
+/// Another program of ours.
+///
+/// # Errors
+/// [`LabError::NotBuilt`] when it is not there.
+pub fn program(name: &str) -> Result<PathBuf> {
+    existing(bin_dir()?.join(name))
+}
+
 /// The demo.
 ///
 /// # Errors

@@ -95,16 +95,23 @@ impl Call {
         Ok(Answer::from(finished))
     }
 
-    fn command(&self) -> Command {
+    /// The program as it would be started, without its input.
+    pub fn command(&self) -> Command {
         let program = self.program.as_os_str();
         let mut words = self.wrapper.iter().map(OsStr::new).chain([program]);
         let mut command = Command::new(words.next().unwrap_or(program));
-        command.args(words).args(&self.args).env_clear().envs(&self.env);
+        command.args(words).args(&self.args).env_clear();
         // The reference plugins look for iptables and nft there.
         if let Some(path) = env::var_os("PATH") {
             command.env("PATH", path);
         }
+        command.envs(&self.env);
         command
+    }
+
+    /// What it is given to read.
+    pub fn input(&self) -> &[u8] {
+        &self.stdin
     }
 }
 

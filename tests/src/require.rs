@@ -26,6 +26,10 @@ pub enum Part {
     Ip,
     /// The folder of the reference plugins.
     Reference,
+    /// The folder of Debian's build of the reference plugins, an older release.
+    ReferenceDebian,
+    /// The folder with the `iptables` and the `nft` that the reference plugins run.
+    Firewall,
     /// `strace`.
     Strace,
     /// `systemd-analyze`, of systemd. No systemd need run.
@@ -41,6 +45,8 @@ impl Part {
             Part::Openssl => "openssl",
             Part::Ip => "ip",
             Part::Reference => "reference",
+            Part::ReferenceDebian => "reference-debian",
+            Part::Firewall => "firewall",
             Part::Strace => "strace",
             Part::SystemdAnalyze => "systemd-analyze",
         }
@@ -50,7 +56,7 @@ impl Part {
     pub fn find(self) -> Option<PathBuf> {
         let fetched = env::var_os("CBR0_PARTS_DIR").map(|dir| Path::new(&dir).join(self.name()));
         fetched.filter(|path| path.exists()).or_else(|| match self {
-            Part::Reference => None,
+            Part::Reference | Part::ReferenceDebian | Part::Firewall => None,
             _ => in_path(self.name()),
         })
     }

@@ -51,14 +51,31 @@ impl Strace {
     /// # Errors
     /// The call cannot be run.
     pub fn syscalls(&self, call: Call, host: &Node) -> Result<(Answer, Vec<Syscall>)> {
-        let (answer, trace) = self.trace(call, host, "all")?;
+        let (answer, names) = self.names(call, host)?;
         let mut syscalls = Vec::<Syscall>::new();
-        for name in trace.lines().filter_map(syscall_name) {
+        for name in names {
             let before = syscalls.iter().filter(|syscall| syscall.name == name).count();
-            syscalls.push(Syscall { name: name.to_owned(), turn: before + 1 });
+            syscalls.push(Syscall { name, turn: before + 1 });
         }
         syscalls.retain(|syscall| syscall.name != "execve");
         Ok((answer, syscalls))
+    }
+
+    /// Runs a call; the names of the system calls that it made in their order, its execution first.
+    ///
+    /// # Errors
+    /// The call cannot be run.
+    pub fn names(&self, call: Call, host: &Node) -> Result<(Answer, Vec<String>)> {
+        let (answer, trace) = self.log(call, host)?;
+        Ok((answer, trace.lines().filter_map(syscall_name).map(str::to_owned).collect()))
+    }
+
+    /// Runs a call; all that `strace` tells of it.
+    ///
+    /// # Errors
+    /// The call cannot be run.
+    pub fn log(&self, call: Call, host: &Node) -> Result<(Answer, String)> {
+        self.trace(call, host, "all")
     }
 
     /// Runs a call until this system call, instead of which it is killed.
@@ -122,8 +139,46 @@ pub fn for_each(syscalls: &[Syscall], case: impl Fn(&Syscall) -> Result<()> + Sy
     })
 }
 
-/// Of a line such as `4711 openat(AT_FDCWD, "/etc") = 3`.
-fn syscall_name(line: &str) -> Option<&str> {
+/// System calls that name a file (the class `file` of `strace`), but for executions.
+const FILES: [&str; 28] = [
+    "access",
+    "chdir",
+    "chmod",
+    "creat",
+    "faccessat",
+    "faccessat2",
+    "link",
+    "linkat",
+    "lstat",
+    "mkdir",
+    "mkdirat",
+    "newfstatat",
+    "open",
+    "openat",
+    "openat2",
+    "readlink",
+    "readlinkat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "rmdir",
+    "stat",
+    "statfs",
+    "statx",
+    "symlinkat",
+    "truncate",
+    "unlink",
+    "unlinkat",
+];
+
+/// Whether a system call of this name names a file, other than to execute it.
+pub fn names_a_file(syscall: &str) -> bool {
+    FILES.contains(&syscall)
+}
+
+/// The system call of a line such as `4711 openat(AT_FDCWD, "/etc") = 3`; `None` if it tells of
+/// something else.
+pub fn syscall_name(line: &str) -> Option<&str> {
     let (_pid, call) = line.split_once(' ')?;
     let (name, _) = call.trim_start().split_once('(')?;
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_').then_some(name)

@@ -1,0 +1,95 @@
+//! The floor asks for exactly as much of the kernel as its source says: it is the measure of others.
+
+use std::fs;
+
+use cbr0_tests::node::Node;
+use cbr0_tests::plugin::Call;
+use cbr0_tests::pod::Pod;
+use cbr0_tests::strace::{self, Strace};
+use cbr0_tests::{LabError, Outcome, Result, bins, require};
+use kernel::link::Bridge;
+use kernel::{MacAddress, address, sysctl};
+
+#[path = "../src/bin/floor/counts.rs"]
+mod counts;
+use counts::{ADD, ADD_DUAL_STACK, Counts, DEL, DEL_DUAL_STACK, RELEASE, RESERVE};
+
+/// A host with the bridge that the floor takes for granted.
+fn host() -> Result<Node> {
+    let host = Node::create("host")?;
+    let bridge = Bridge { name: "cbr0", mac: MacAddress([0x0a, 0x58, 10, 88, 0, 1]), mtu: None };
+    let mut rtnl = host.rtnl()?;
+    rtnl.request(&bridge.create())?;
+    let index = rtnl.link_by_name("cbr0")?.map_or(0, |link| link.index);
+    for text in ["10.88.0.1/16", "fd00:88::1/64"] {
+        let network = text.parse().map_err(|_| LabError::Wrong(text.to_owned()))?;
+        rtnl.request(&address::add(index, network, false))?;
+    }
+    for setting in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        host.netns().run(|| sysctl::set(setting, "1"))??;
+    }
+    fs::create_dir_all(host.data_dir().join("net")).map_err(|source| LabError::Io {
+        what: "make the folder of reservations".to_owned(),
+        source,
+    })?;
+    Ok(host)
+}
+
+fn call(plugin: &str, verb: &str, host: &Node, pod: &Pod) -> Result<Call> {
+    let attachment = pod.attachment();
+    Ok(Call::new(bins::program("floor")?, verb)
+        .args([plugin])
+        .env("CNI_CONTAINERID", &attachment.container_id)
+        .env("CNI_NETNS", &attachment.netns)
+        .env("FLOOR_RESERVATIONS", host.data_dir().join("net").to_string_lossy()))
+}
+
+/// Counts what comes after the input was read: before that, the program is loaded.
+fn count(strace: &Strace, call: Call, host: &Node) -> Result<Counts> {
+    let (answer, log) = strace.log(call, host)?;
+    if let Some(error) = answer.failure() {
+        return Err(LabError::Wrong(format!("the floor failed: {error}")));
+    }
+    let read = |line: &&str| !line.contains(" read(0, ");
+    let names: Vec<_> = log.lines().skip_while(read).filter_map(strace::syscall_name).collect();
+    Ok(Counts {
+        requests: names.iter().filter(|name| ["sendto", "sendmsg"].contains(name)).count(),
+        files: names.iter().filter(|name| strace::names_a_file(name)).count(),
+    })
+}
+
+/// The first of all makes the files that later ones find.
+fn counts(plugin: &str, with: impl Fn(Call) -> Call) -> Result<Option<(Counts, Counts)>> {
+    let (Some(strace), true) = (Strace::find()?, require::root()?) else { return Ok(None) };
+    let host = host()?;
+    let first = Pod::create("first")?;
+    count(&strace, with(call(plugin, "ADD", &host, &first)?), &host)?;
+    let pod = Pod::create("pod")?;
+    let add = count(&strace, with(call(plugin, "ADD", &host, &pod)?), &host)?;
+    let del = count(&strace, with(call(plugin, "DEL", &host, &pod)?), &host)?;
+    Ok(Some((add, del)))
+}
+
+#[test]
+fn a_reservation() -> Outcome {
+    if let Some(counted) = counts("host-local", |call| call)? {
+        assert_eq!(counted, (RESERVE, RELEASE));
+    }
+    Ok(())
+}
+
+#[test]
+fn an_attachment() -> Outcome {
+    if let Some(counted) = counts("bridge", |call| call)? {
+        assert_eq!(counted, (ADD, DEL));
+    }
+    Ok(())
+}
+
+#[test]
+fn an_attachment_with_ipv6() -> Outcome {
+    if let Some(counted) = counts("bridge", |call| call.env("FLOOR_DUAL_STACK", "1"))? {
+        assert_eq!(counted, (ADD_DUAL_STACK, DEL_DUAL_STACK));
+    }
+    Ok(())
+}
