@@ -10,12 +10,13 @@
 //! - **the plugin**: [`config`] reads the configuration, [`host_local`] is the plugin.
 //!
 //! [`static_ips`] is the plugin for addresses that somebody else chooses: it needs none of this.
-//! [`call`] is how other plugins reach either of them or any other IPAM.
+//! [`cli`] is how people look at the reservations. [`call`] is how other plugins reach either of them or any other IPAM.
 #![forbid(unsafe_code)]
 
 pub mod allocate;
 mod assign;
 pub mod call;
+pub mod cli;
 pub mod config;
 mod errors;
 pub mod host_local;

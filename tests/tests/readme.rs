@@ -82,6 +82,37 @@ fn the_installation_serves_cnitool() -> Outcome {
     Ok(())
 }
 
+/// A node on which one address is reserved.
+const ONE_RESERVATION: &str = r#"
+    mkdir -p /opt/cni/bin
+    install -D -m 644 -t /etc/cni/net.d cni-conf/net.d/10-cbr0-single.conflist
+    install -t /opt/cni/bin "$BUILT"
+    export CNI_CONTAINERID=c1 CNI_IFNAME=eth0 CNI_NETNS=/none CNI_PATH=/opt/cni/bin
+    echo '{"cniVersion": "1.0.0", "name": "cbr0",
+           "ipam": {"type": "host-local", "subnet": "10.0.1.0/24"}}' |
+        CNI_COMMAND=ADD /opt/cni/bin/host-local >/dev/null
+"#;
+
+#[test]
+fn the_addresses_can_be_looked_at() -> Outcome {
+    if !require::root()? {
+        return Ok(());
+    }
+    let script = ONE_RESERVATION.to_owned() + &block("addresses")?;
+    let mut command = shell(&script, &path_with(&[]));
+    command.env("BUILT", bins::plugin("host-local")?);
+    let finished = process::run(command, b"", DEADLINE)?;
+    assert!(finished.status.success() && finished.stderr.is_empty(), "{finished:#?}");
+    let lines: Vec<Vec<&str>> =
+        finished.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    let has = |words: &[&str]| lines.iter().any(|line| line.starts_with(words));
+    assert!(has(&["cbr0", "10.0.1.2", "c1", "eth0"]), "{finished:#?}");
+    let used = ["cbr0", "0", "10.0.1.1-10.0.1.254", "253", "1", "252", "10.0.1.2"];
+    assert!(has(&used), "{finished:#?}");
+    assert!(has(&["would", "free", "10.0.1.2", "in", "network", "cbr0:"]), "{finished:#?}");
+    Ok(())
+}
+
 /// The syncer of the README, until dropped.
 struct Syncer {
     shell: Child,

@@ -1,4 +1,5 @@
-//! `host-local`: the IPAM plugin that reserves addresses of this node's ranges on its disk.
+//! `host-local`: the IPAM plugin that reserves addresses of this node's ranges on its disk. With
+//! arguments, which no runtime gives, it shows and frees reservations.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -8,5 +9,5 @@ use std::process::ExitCode;
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
-    cni_conf::dispatch::main(&ipam::HostLocal)
+    ipam::cli::main().unwrap_or_else(|| cni_conf::dispatch::main(&ipam::HostLocal))
 }

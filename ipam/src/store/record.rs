@@ -21,6 +21,11 @@ impl Holder {
         &self.container_id
     }
 
+    /// The interface in the container.
+    pub fn ifname(&self) -> &str {
+        &self.ifname
+    }
+
     /// The content of a reservation file of this holder, byte for byte.
     pub fn contents(&self) -> String {
         format!("{}\r\n{}", self.container_id, self.ifname)
