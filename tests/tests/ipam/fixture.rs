@@ -37,7 +37,7 @@ impl Lab {
         Ok(Some(Lab { host: Node::create("host")?, ours: bins::plugin("host-local")? }))
     }
 
-    pub(crate) fn run(&self, call: Call) -> Result<Answer> {
+    pub(crate) fn run(&self, call: &Call) -> Result<Answer> {
         call.run(&self.host)
     }
 }

@@ -148,7 +148,7 @@ impl Case<'_> {
     }
 
     fn call(&self, network: &Network, request: &Request) -> Result<cbr0_tests::plugin::Answer> {
-        self.lab.run(network.call(self.next, request))
+        self.lab.run(&network.call(self.next, request))
     }
 }
 

@@ -51,7 +51,7 @@ type Told = Mutex<BTreeMap<IpAddr, usize>>;
 /// An ADD and, when the range had room, its DEL; whether it had.
 fn come_and_go(lab: &Lab, network: &Network, told: &Told, number: usize) -> Result<bool> {
     let holder = Holder::eth0(&format!("container{number}"));
-    let answer = lab.run(network.call(&lab.ours, &Request::add(&holder)))?;
+    let answer = lab.run(&network.call(&lab.ours, &Request::add(&holder)))?;
     let added = answer.failure().is_none();
     if added {
         let address = given(&answer)?[0];
@@ -64,7 +64,7 @@ fn come_and_go(lab: &Lab, network: &Network, told: &Told, number: usize) -> Resu
     } else {
         ensure(is_full(&answer), || format!("{answer:?}"))?;
     }
-    let gone = lab.run(network.call(&lab.ours, &Request::del(&holder)))?;
+    let gone = lab.run(&network.call(&lab.ours, &Request::del(&holder)))?;
     ensure(gone.failure().is_none(), || format!("{gone:?}"))?;
     Ok(added)
 }
@@ -96,7 +96,7 @@ fn two_thousand_come_and_go_and_the_range_is_exhausted_exactly_when_it_should_be
 /// More ADDs at once than there are addresses, then one of the other sort at a time.
 fn fill_to_the_last(lab: &Lab, network: &Network) -> Result<()> {
     let holder = |number: usize| Holder::eth0(&format!("last{number}"));
-    let ask = |request: &Request| lab.run(network.call(&lab.ours, request));
+    let ask = |request: &Request| lab.run(&network.call(&lab.ours, request));
     let answers = at_once(|number| ask(&Request::add(&holder(number))))?;
     let (full, added): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| is_full(answer));
     let mut addresses = added.into_iter().map(given).collect::<Result<Vec<_>>>()?.concat();

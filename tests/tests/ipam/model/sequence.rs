@@ -290,17 +290,18 @@ impl<'a> Sequence<'a> {
     }
 
     fn del_everybody(&mut self) -> Result<()> {
-        let fresh: Vec<Holder> = self
-            .state
-            .held
-            .values()
-            .filter_map(|content| content.split_once("\r\n"))
-            .map(|(container, ifname)| Holder::new(container, ifname))
-            .collect();
-        // Once for its own, once for what an old version wrote.
-        for holder in fresh.into_iter().chain(holders()).chain(holders()) {
-            self.ask(&By::InProcess, &Request::del(&holder))?;
-            self.state = self.state.without(&holder);
+        let holder = |content: &String| match content.split_once("\r\n") {
+            Some((container, ifname)) => Holder::new(container, ifname),
+            None => Holder::eth0(content),
+        };
+        // Those of a container alone go when there are no others of it: that takes a second turn.
+        for _ in 0..2 {
+            let everybody: Vec<Holder> = self.state.held.values().map(holder).collect();
+            for holder in everybody {
+                let answer = self.ask(&By::InProcess, &Request::del(&holder))?;
+                ensure(answer.failure().is_none(), || format!("DEL failed: {answer:?}"))?;
+                self.state = self.state.without(&holder);
+            }
             self.observe()?;
         }
         let left = &self.state.held;
@@ -325,8 +326,8 @@ impl<'a> Sequence<'a> {
         let Tools { lab, reference, strace, .. } = self.tools;
         let answer = match by {
             By::InProcess => self.network.in_process(request),
-            By::Binary => lab.run(self.network.call(&lab.ours, request))?,
-            By::Reference => lab.run(self.network.call(reference, request))?,
+            By::Binary => lab.run(&self.network.call(&lab.ours, request))?,
+            By::Reference => lab.run(&self.network.call(reference, request))?,
             By::Killed(syscall) => {
                 strace.kill_at(syscall, self.network.call(&lab.ours, request), &lab.host)?
             }
