@@ -6,3 +6,4 @@ mod fixture;
 mod killed;
 mod model;
 mod parallel;
+mod reference;
