@@ -197,6 +197,7 @@ fn on_a_read_only_mount_nothing_is_lost() -> Outcome {
         assert_clear(&scene.gc(&[])?, 5, &data_dir);
         assert_clear(&scene.ask("STATUS", "a")?, 50, &data_dir);
         assert_succeeds(&scene.ask("CHECK", "a")?);
+        assert_succeeds(&scene.ask("DEL", "nobody")?);
         assert_eq!(scene.network.reservations()?, reserved([("10.1.2.2", "a")]));
 
         remount(MsFlags::empty())?;
