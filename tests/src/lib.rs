@@ -5,7 +5,7 @@
 //! ([`runtime`]) or directly ([`plugin`]). [`topology`] wires hosts up to the network of DESIGN.md
 //! and [`cluster`] and [`syncer`] make it one of Pods, [`probe`] asks whether and as whom one end
 //! reaches another, [`snapshot`] and [`files`] compare what a call left behind. [`strace`] cuts
-//! calls short. Nothing is ever changed in the machine's own namespace.
+//! calls short. [`floor`] is what the bare program needs that plugins are measured with. Nothing is ever changed in the machine's own namespace.
 #![forbid(unsafe_code)]
 
 pub mod bins;
@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod error;
 pub mod etcd;
 pub mod files;
+pub mod floor;
 pub mod folder;
 pub mod node;
 pub mod plugin;

@@ -2,36 +2,25 @@
 
 use std::fs;
 
+use cbr0_tests::error::Context;
 use cbr0_tests::node::Node;
 use cbr0_tests::plugin::Call;
 use cbr0_tests::pod::Pod;
 use cbr0_tests::strace::{self, Strace};
-use cbr0_tests::{LabError, Outcome, Result, bins, require};
-use kernel::link::Bridge;
-use kernel::{MacAddress, address, sysctl};
+use cbr0_tests::{LabError, Outcome, Result, bins, floor, require};
 
 #[path = "../src/bin/floor/counts.rs"]
 mod counts;
-use counts::{ADD, ADD_DUAL_STACK, Counts, DEL, DEL_DUAL_STACK, RELEASE, RESERVE};
+use counts::{
+    ADD, ADD_DUAL_STACK, ADD_MASQUERADING, Counts, DEL, DEL_DUAL_STACK, DEL_MASQUERADING, RELEASE,
+    RESERVE,
+};
 
-/// A host with the bridge that the floor takes for granted.
 fn host() -> Result<Node> {
     let host = Node::create("host")?;
-    let bridge = Bridge { name: "cbr0", mac: MacAddress([0x0a, 0x58, 10, 88, 0, 1]), mtu: None };
-    let mut rtnl = host.rtnl()?;
-    rtnl.request(&bridge.create())?;
-    let index = rtnl.link_by_name("cbr0")?.map_or(0, |link| link.index);
-    for text in ["10.88.0.1/16", "fd00:88::1/64"] {
-        let network = text.parse().map_err(|_| LabError::Wrong(text.to_owned()))?;
-        rtnl.request(&address::add(index, network, false))?;
-    }
-    for setting in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
-        host.netns().run(|| sysctl::set(setting, "1"))??;
-    }
-    fs::create_dir_all(host.data_dir().join("net")).map_err(|source| LabError::Io {
-        what: "make the folder of reservations".to_owned(),
-        source,
-    })?;
+    floor::prepare(&host)?;
+    let reservations = host.data_dir().join("net");
+    fs::create_dir_all(&reservations).context(|| format!("make {}", reservations.display()))?;
     Ok(host)
 }
 
@@ -90,6 +79,14 @@ fn an_attachment() -> Outcome {
 fn an_attachment_with_ipv6() -> Outcome {
     if let Some(counted) = counts("bridge", |call| call.env("FLOOR_DUAL_STACK", "1"))? {
         assert_eq!(counted, (ADD_DUAL_STACK, DEL_DUAL_STACK));
+    }
+    Ok(())
+}
+
+#[test]
+fn masquerading_costs_one_request_more() -> Outcome {
+    if let Some(counted) = counts("bridge", |call| call.env("FLOOR_MASQUERADE", "1"))? {
+        assert_eq!(counted, (ADD_MASQUERADING, DEL_MASQUERADING));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use cbr0_tests::Result;
 
 use crate::progress::Progress;
 use crate::record::{CaseRecord, Row};
+use crate::removal;
 use crate::statistics::Summary;
 use crate::subject::{Case, Lane, Sample};
 
@@ -38,6 +39,7 @@ pub(crate) fn measure(subject: &str, case: Case, runs: usize) -> Result<CaseReco
     progress.say("removing");
     let rows = rows(&lanes);
     drop(lanes);
+    removal::wait()?;
     progress.end();
     Ok(CaseRecord { title: case.title, unit: case.unit, rows })
 }

@@ -1,21 +1,17 @@
 //! `host-local` alone: does it get slower with the addresses that are held?
 
-use std::fs;
-use std::net::Ipv4Addr;
-
 use cbr0_tests::Result;
-use cbr0_tests::error::Context;
 use cbr0_tests::node::Node;
 use cbr0_tests::pod::Pod;
 use cbr0_tests::strace::Strace;
 use serde_json::json;
 
-use crate::costs;
 use crate::job::Job;
 use crate::record::{Cost, Unit};
 use crate::subject::{Case, Lane, Sample, Setting, Subject};
 use crate::suite::Suite;
 use crate::timing::time;
+use crate::{costs, held};
 
 const NETWORK: &str = "bench";
 const PLUGIN: &str = "host-local";
@@ -86,18 +82,7 @@ impl Scene {
     fn build(suite: &Suite, held: u32) -> Result<Scene> {
         let host = Node::create("host")?;
         let reservations = host.data_dir().join(NETWORK);
-        fs::create_dir_all(&reservations).context(|| format!("make {}", reservations.display()))?;
-        let first = Ipv4Addr::new(10, 88, 0, 2).to_bits();
-        let addresses = (first..first + held).map(Ipv4Addr::from_bits);
-        for (number, address) in addresses.enumerate() {
-            let file = reservations.join(address.to_string());
-            let owner = format!("held-{number}\r\neth0");
-            fs::write(&file, owner).context(|| format!("write {}", file.display()))?;
-        }
-        let last = reservations.join("last_reserved_ip.0");
-        let text = Ipv4Addr::from_bits(first + held - 1).to_string();
-        fs::write(&last, text).context(|| format!("write {}", last.display()))?;
-
+        held::hold(&reservations, held)?;
         let ranges = json!([[{"subnet": "10.88.0.0/16"}]]);
         let ipam = json!({"type": PLUGIN, "ranges": ranges, "dataDir": host.data_dir()});
         let conf = json!({"cniVersion": "1.0.0", "name": NETWORK, "type": PLUGIN, "ipam": ipam});

@@ -54,7 +54,7 @@ impl Job {
         LabError::Wrong(format!("{} {} {verb}: {said}", self.suite.label, self.plugin))
     }
 
-    /// The size of the binary in bytes, and of those that it executes.
+    /// The size of the binary in bytes.
     pub(crate) fn binary_size(&self) -> Result<u64> {
         let program = self.suite.program(self.plugin);
         let meta = program.metadata().map_err(|source| LabError::Io {

@@ -10,14 +10,22 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "the tables are what it is for")]
 
+mod bridge;
+mod by_hand;
 mod costs;
+mod crowd;
+mod data_path;
 mod drive;
+mod held;
 mod ipam;
 mod job;
 mod memory;
 mod plot;
+mod pods;
 mod progress;
+mod ptp;
 mod record;
+mod removal;
 mod statistics;
 mod subject;
 mod suite;

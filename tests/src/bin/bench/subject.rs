@@ -4,9 +4,9 @@
 use cbr0_tests::Result;
 use clap::builder::PossibleValuesParser;
 
-use crate::ipam;
 use crate::record::{Cost, Unit};
 use crate::suite::Suite;
+use crate::{bridge, data_path, ipam, ptp};
 
 /// Something that is measured.
 pub(crate) trait Subject {
@@ -30,7 +30,12 @@ pub(crate) trait Subject {
 
 /// Every subject there is.
 pub(crate) fn all() -> Vec<Box<dyn Subject>> {
-    vec![Box::new(ipam::HostLocal)]
+    vec![
+        Box::new(bridge::Bridge),
+        Box::new(ptp::Ptp),
+        Box::new(ipam::HostLocal),
+        Box::new(data_path::DataPath),
+    ]
 }
 
 /// Their names, for the command line.

@@ -17,6 +17,9 @@ pub(crate) const FLOOR: &str = "floor";
 /// The label of the reference's release that ours is compared with.
 pub(crate) const REFERENCE: &str = "reference";
 
+/// The plugins that the floor stands for.
+const FLOORS: [&str; 2] = ["bridge", "host-local"];
+
 /// One of those compared.
 #[derive(Debug, Clone)]
 pub(crate) struct Suite {
@@ -51,7 +54,7 @@ impl Suite {
             match part.find() {
                 Some(folder) => suites.push(Suite::plugins(label, folder, firewall.clone())),
                 None => {
-                    say(&format!("bench: no {label}: scripts/parts {} fetches it", part.name()))
+                    say(&format!("bench: no {label}: scripts/parts {} fetches it", part.name()));
                 }
             }
         }
@@ -83,9 +86,12 @@ impl Suite {
         }
     }
 
-    /// Whether it has this plugin. What the floor stands for is the subject's knowledge.
+    /// Whether it has this plugin, or stands for it.
     pub(crate) fn has(&self, plugin: &str) -> bool {
-        self.program(plugin).is_file()
+        match &self.kind {
+            Kind::Plugins(folder) => folder.join(plugin).is_file(),
+            Kind::Floor(_) => FLOORS.contains(&plugin),
+        }
     }
 
     /// A call of a plugin, as yet without a configuration and an attachment.

@@ -10,7 +10,7 @@ use nix::libc;
 use nix::sched::{CloneFlags, setns};
 
 use crate::masquerade;
-use crate::netlink::{Datagram, Netlink, attribute, find, nested, number};
+use crate::netlink::{Datagram, Netlink, Reply, attribute, find, nested, number};
 use crate::reservation::{Addresses, Reservations, read_text};
 use crate::{Job, Result};
 
@@ -37,7 +37,8 @@ pub(crate) fn attach(job: &Job) -> Result<()> {
     let host = Netlink::route()?;
     let bridge = link_number(&host, "cbr0")?.ok_or("there is no bridge")?;
     host.list(&addresses_of(bridge))?;
-    // From here on inside: the host's socket stays where it is.
+    let rules = job.masquerade.then(Netlink::netfilter).transpose()?;
+    // From here on inside: the host's sockets stay where they are.
     setns(&netns, CloneFlags::CLONE_NEWNET)?;
     let container = Netlink::route()?;
     if link_number(&container, "eth0")?.is_some() {
@@ -54,10 +55,10 @@ pub(crate) fn attach(job: &Job) -> Result<()> {
     let inside = inside.ok_or("the kernel told no index of the peer")?;
     write_settings(job)?;
     container.ask(&configuration(inside, addresses))?;
-    if job.masquerade {
-        masquerade::add(job, addresses.v4)?;
+    if let Some(rules) = rules {
+        masquerade::add(&rules, job, addresses.v4)?;
     }
-    wait_for_port(&host, job, port)?;
+    wait_for_port(&host, job, bridge, port)?;
     if let Some(v6) = addresses.v6 {
         // It is local a moment after it is there.
         while container.ask(&route_to(v6)).is_ok_and(|reply| reply.number(4).is_none()) {}
@@ -150,24 +151,38 @@ fn configuration(inside: u32, addresses: Addresses) -> Datagram {
     }
 }
 
-/// Marks the host's end in clear, and asks for it: that settles its state, and its port's.
-fn wait_for_port(host: &Netlink, job: &Job, port: u32) -> Result<()> {
+/// Marks the host's end in clear, and asks for it and for the bridge: that settles the state of the
+/// link, of its port, and of the bridge, whose first one it may be.
+fn wait_for_port(host: &Netlink, job: &Job, bridge: u32, port: u32) -> Result<()> {
     let alias = format!("cbr0/{}/eth0", job.container_id);
-    let mut ask = set_link(Datagram::new(), port, 0, 0)
-        .put(libc::IFLA_IFALIAS, alias.as_bytes())
-        .message(libc::RTM_GETLINK, 0, &link(port, 0));
+    let mark = set_link(Datagram::new(), port, 0, 0).put(libc::IFLA_IFALIAS, alias.as_bytes());
+    let states = |datagram: Datagram| {
+        datagram.message(libc::RTM_GETLINK, 0, &link(port, 0)).message(
+            libc::RTM_GETLINK,
+            0,
+            &link(bridge, 0),
+        )
+    };
+    let mut ask = states(mark);
     loop {
-        let reply = host.ask(&ask)?;
-        let state = reply.attribute(LINK, libc::IFLA_OPERSTATE).and_then(|state| state.first());
-        let info = reply.attribute(LINK, libc::IFLA_LINKINFO);
-        let port_info = info.and_then(|info| find(info, libc::IFLA_INFO_SLAVE_DATA));
-        let port_state = port_info.and_then(|info| find(info, IFLA_BRPORT_STATE));
-        let forwards = port_state.and_then(|state| state.first()) == Some(&BR_STATE_FORWARDING);
-        if forwards && state == Some(&IF_OPER_UP) {
+        let (port, bridge) = (host.ask(&ask)?, host.answer()?);
+        if is_running(&port) && is_running(&bridge) && is_forwarding(&port) {
             return Ok(());
         }
-        ask = Datagram::new().message(libc::RTM_GETLINK, 0, &link(port, 0));
+        ask = states(Datagram::new());
     }
+}
+
+fn is_running(link: &Reply) -> bool {
+    let state = link.attribute(LINK, libc::IFLA_OPERSTATE);
+    state.and_then(|state| state.first()) == Some(&IF_OPER_UP)
+}
+
+fn is_forwarding(link: &Reply) -> bool {
+    let info = link.attribute(LINK, libc::IFLA_LINKINFO);
+    let port = info.and_then(|info| find(info, libc::IFLA_INFO_SLAVE_DATA));
+    let state = port.and_then(|port| find(port, IFLA_BRPORT_STATE));
+    state.and_then(|state| state.first()) == Some(&BR_STATE_FORWARDING)
 }
 
 fn route_to(v6: Ipv6Addr) -> Datagram {

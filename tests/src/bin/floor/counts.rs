@@ -16,7 +16,7 @@ pub(crate) const RESERVE: Counts = Counts { requests: 0, files: 7 };
 pub(crate) const RELEASE: Counts = Counts { requests: 0, files: 6 };
 
 /// bridge ADD. Requests: the bridge, its addresses, is the container's name free; create, configure,
-/// mark and ask for the port, announce. Files: which namespaces are they, and the container's opened;
+/// mark, and ask for the port and the bridge; announce. Files: which namespaces are they, and the container's opened;
 /// forwarding, two settings, and the reservation.
 pub(crate) const ADD: Counts = Counts { requests: 7, files: 6 + RESERVE.files };
 /// bridge DEL: find, delete.
@@ -28,3 +28,8 @@ pub(crate) const ADD_DUAL_STACK: Counts =
     Counts { requests: ADD.requests + 1, files: ADD.files + 6 };
 /// One more file is read and removed.
 pub(crate) const DEL_DUAL_STACK: Counts = Counts { requests: DEL.requests, files: DEL.files + 2 };
+
+/// Masquerading, too: one transaction.
+pub(crate) const ADD_MASQUERADING: Counts = Counts { requests: ADD.requests + 1, ..ADD };
+/// One transaction.
+pub(crate) const DEL_MASQUERADING: Counts = Counts { requests: DEL.requests + 1, ..DEL };

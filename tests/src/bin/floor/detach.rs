@@ -23,7 +23,9 @@ pub(crate) fn detach(job: &Job) -> Result<()> {
     // Only then is the address another's to have.
     let released = Reservations::lock(job)?.release(job)?;
     match released {
-        Some(addresses) if job.masquerade => masquerade::remove(job, addresses.v4),
+        Some(addresses) if job.masquerade => {
+            masquerade::remove(&Netlink::netfilter()?, job, addresses.v4)
+        }
         _ => Ok(()),
     }
 }

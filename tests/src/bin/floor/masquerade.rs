@@ -31,7 +31,7 @@ const TABLE: &str = "floor";
 const SOURCES: &str = "sources";
 
 /// Both sets in one transaction.
-pub(crate) fn add(job: &Job, v4: Ipv4Addr) -> Result<()> {
+pub(crate) fn add(rules: &Netlink, job: &Job, v4: Ipv4Addr) -> Result<()> {
     let own = own_set(job);
     let create = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     let datagram = begin()
@@ -44,16 +44,16 @@ pub(crate) fn add(job: &Job, v4: Ipv4Addr) -> Result<()> {
     let datagram = element(datagram, libc::NFT_MSG_NEWSETELEM, create, &own, v4);
     let datagram =
         element(datagram, libc::NFT_MSG_NEWSETELEM, create | libc::NLM_F_ACK, SOURCES, v4);
-    commit(datagram)
+    rules.ask(&datagram.message(libc::NFNL_MSG_BATCH_END as u16, 0, &BATCH)).map(drop)
 }
 
 /// Both in one transaction.
-pub(crate) fn remove(job: &Job, v4: Ipv4Addr) -> Result<()> {
+pub(crate) fn remove(rules: &Netlink, job: &Job, v4: Ipv4Addr) -> Result<()> {
     let datagram = element(begin(), libc::NFT_MSG_DELSETELEM, 0, SOURCES, v4)
         .message(nft(libc::NFT_MSG_DELSET), libc::NLM_F_ACK, &INET)
         .put_text(NFTA_SET_TABLE, TABLE)
         .put_text(NFTA_SET_NAME, &own_set(job));
-    commit(datagram)
+    rules.ask(&datagram.message(libc::NFNL_MSG_BATCH_END as u16, 0, &BATCH)).map(drop)
 }
 
 fn own_set(job: &Job) -> String {
@@ -74,11 +74,6 @@ fn element(datagram: Datagram, message: i32, flags: i32, set: &str, v4: Ipv4Addr
         .put_text(NFTA_SET_ELEM_LIST_TABLE, TABLE)
         .put_text(NFTA_SET_ELEM_LIST_SET, set)
         .put(NFTA_SET_ELEM_LIST_ELEMENTS | NESTED, &list)
-}
-
-fn commit(datagram: Datagram) -> Result<()> {
-    let datagram = datagram.message(libc::NFNL_MSG_BATCH_END as u16, 0, &BATCH);
-    Netlink::netfilter()?.ask(&datagram).map(drop)
 }
 
 fn nft(message: i32) -> u16 {

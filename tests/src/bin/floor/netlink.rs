@@ -99,7 +99,8 @@ impl Netlink {
         Ok(())
     }
 
-    fn answer(&self) -> Result<Reply> {
+    /// The next answer to what was sent.
+    pub(crate) fn answer(&self) -> Result<Reply> {
         let mut bytes = Vec::with_capacity(1 << 15);
         self.0.recv(&mut bytes, 0)?;
         let reply = Reply(bytes);
