@@ -239,11 +239,16 @@ impl Locked {
     }
 }
 
+/// Removes a file; none is fine. On a read-only filesystem the kernel does not look whether there
+/// is one before it refuses.
 fn remove(path: &Path) -> Result<(), StoreError> {
+    let is_absent = |error: &io::Error| match error.kind() {
+        io::ErrorKind::NotFound => true,
+        io::ErrorKind::ReadOnlyFilesystem => path.symlink_metadata().is_err(),
+        _ => false,
+    };
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::at("remove", path)(error))
-        }
+        Err(error) if !is_absent(&error) => Err(StoreError::at("remove", path)(error)),
         _ => Ok(()),
     }
 }

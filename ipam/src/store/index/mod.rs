@@ -37,6 +37,8 @@ const HEADER: usize = 6 * 8 + stamp::LENGTH;
 const RING: u64 = 512;
 /// Addresses in a leaf.
 const LEAF: u128 = 256;
+/// Addresses whose leaves lie in one bucket, so that they are read at once. They fill half of it.
+const GROUP: u128 = LEAF * (table::BUCKET / 2) as u128;
 
 /// A holder's key: a hash of who it is. See [`super::Holder::key`].
 pub(super) type Key = u64;
@@ -175,10 +177,9 @@ impl<S: Storage> Index<S> {
     pub(super) fn next_free(&self, from: IpAddr, to: IpAddr) -> io::Result<Option<IpAddr>> {
         let (mut at, end) = (to_bits(from), to_bits(to));
         loop {
-            let last = end.min(at | (LEAF - 1));
-            let leaf = self.leaf(at)?.map(|(_, leaf)| leaf);
-            let is_free = |bits: &u128| leaf.is_none_or(|leaf| !is_taken(&leaf, *bits));
-            if let Some(found) = (at..=last).find(is_free) {
+            let leaves = self.sizes.leaves.candidates(&self.storage, leaf_hash(at))?;
+            let last = end.min(at | (GROUP - 1));
+            if let Some(found) = first_free(&leaves, at, last) {
                 return Ok(Some(from_bits(found)));
             }
             match last.checked_add(1).filter(|next| *next <= end) {
@@ -313,6 +314,22 @@ fn holder_of(slot: &[u8; 32]) -> Option<(Key, IpAddr)> {
     Some((key, to_address(*slot[16..].first_chunk()?)))
 }
 
+/// The first address of `from..=to`, all of one group, that none of the group's leaves says to be
+/// taken.
+fn first_free(leaves: &[[u8; 64]], from: u128, to: u128) -> Option<u128> {
+    let mut at = from;
+    loop {
+        let last = to.min(at | (LEAF - 1));
+        let prefix = (at / LEAF).to_ne_bytes();
+        let leaf = leaves.iter().find(|leaf| leaf[16..32] == prefix);
+        let is_free = |bits: &u128| leaf.is_none_or(|leaf| !is_taken(leaf, *bits));
+        match (at..=last).find(is_free) {
+            None if last < to => at = last + 1,
+            found => return found,
+        }
+    }
+}
+
 /// The taken addresses of a leaf.
 fn addresses_of(leaf: &[u8; 64]) -> Vec<IpAddr> {
     let prefix = leaf[16..].first_chunk().copied().map(u128::from_ne_bytes).unwrap_or_default();
@@ -331,9 +348,9 @@ fn place_in_leaf(bits: u128) -> (usize, u8) {
     (32 + host / 8, 1 << (host % 8))
 }
 
-/// Fibonacci hashing: neighbours go to different buckets.
+/// Fibonacci hashing of the group: neighbours go to different buckets.
 fn leaf_hash(bits: u128) -> u64 {
-    let prefix = bits / LEAF;
+    let prefix = bits / GROUP;
     let folded = (prefix >> 64) as u64 ^ prefix as u64;
     folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
 }
