@@ -18,6 +18,7 @@ pub mod nft;
 pub mod route;
 mod rtnl;
 pub mod sysctl;
+pub mod tun;
 
 pub use mac::MacAddress;
 pub use netlink::{Error, Result};

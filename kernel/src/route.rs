@@ -17,6 +17,10 @@ const RTAX_ADVMSS: u16 = 8;
 
 /// The main routing table, which routes without a table of their own are in.
 pub const TABLE_MAIN: u32 = libc::RT_TABLE_MAIN as u32;
+/// The scope of destinations beyond a gateway (`RT_SCOPE_UNIVERSE`).
+pub const SCOPE_UNIVERSE: u8 = libc::RT_SCOPE_UNIVERSE;
+/// The scope of destinations on the link itself (`RT_SCOPE_LINK`).
+pub const SCOPE_LINK: u8 = libc::RT_SCOPE_LINK;
 /// The protocol of routes that an administrator or a start-up script made (`RTPROT_BOOT`).
 pub const PROTOCOL_BOOT: u8 = libc::RTPROT_BOOT;
 
@@ -58,7 +62,7 @@ impl Route {
             link: None,
             table: TABLE_MAIN,
             protocol: PROTOCOL_BOOT,
-            scope: libc::RT_SCOPE_UNIVERSE,
+            scope: SCOPE_UNIVERSE,
             priority: 0,
             mtu: None,
             advmss: None,

@@ -5,7 +5,8 @@
 //! ([`runtime`]) or directly ([`plugin`]). [`topology`] wires hosts up to the network of DESIGN.md
 //! and [`cluster`] and [`syncer`] make it one of Pods, [`probe`] asks whether and as whom one end
 //! reaches another, [`snapshot`] and [`files`] compare what a call left behind. [`strace`] cuts
-//! calls short. [`floor`] is what the bare program needs that plugins are measured with. Nothing is ever changed in the machine's own namespace.
+//! calls short. [`sample`] has a network of each interface plugin, [`floor`] is what the bare program
+//! needs that plugins are measured with. Nothing is ever changed in the machine's own namespace.
 #![forbid(unsafe_code)]
 
 pub mod bins;
@@ -22,6 +23,7 @@ pub mod probe;
 pub mod process;
 pub mod require;
 pub mod runtime;
+pub mod sample;
 pub mod snapshot;
 pub mod strace;
 pub mod syncer;

@@ -11,6 +11,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use kernel::{NetNs, Rtnl};
+
 use crate::error::{Context, LabError, Result};
 
 /// Something outside of the project that a test runs.
@@ -91,6 +93,20 @@ pub fn root() -> Result<bool> {
         "root",
         "the test makes network namespaces, which needs CAP_SYS_ADMIN: run it as root",
     )?;
+    Ok(false)
+}
+
+/// As [`part`], for a kind of link, such as `vlan`, that kernels may lack; `false` when the test must
+/// end.
+///
+/// # Errors
+/// [`LabError::Required`] when `CBR0_REQUIRE` lists the kind and the kernel does not know it.
+pub fn link_kind(kind: &str) -> Result<bool> {
+    let ns = NetNs::create()?;
+    if Rtnl::open_in(&ns)?.knows_link_kind(kind)? {
+        return Ok(true);
+    }
+    missing(kind, "this kernel does not know links of this kind: run the test on one that does")?;
     Ok(false)
 }
 

@@ -2,11 +2,16 @@
 
 mod bridge;
 mod get;
+mod kind;
 mod set;
 mod veth;
 
 pub use bridge::{Bridge, set_hairpin};
-pub use set::{delete, set_alias, set_down, set_mac, set_promiscuous, set_up};
+pub use kind::{IpvlanMode, Kind, MacvlanMode, NewLink};
+pub use set::{
+    delete, move_to, set_alias, set_down, set_mac, set_master, set_mtu, set_name, set_promiscuous,
+    set_up,
+};
 pub use veth::{Veth, VethPeer};
 
 use nix::libc;
@@ -48,8 +53,11 @@ pub struct Link {
     pub operstate: u8,
     /// The index of the bridge or other device that this link is a port of.
     pub master: Option<u32>,
-    /// For a veth: the index of its other end, in that end's namespace.
+    /// For a veth: the index of its other end; for a link on top of another, the index of that.
+    /// Either in the other link's namespace.
     pub peer: Option<u32>,
+    /// For the kinds that are made by [`NewLink`]: what the link was told.
+    pub made_as: Option<Kind>,
     /// For a port of a bridge: its state there.
     pub port: Option<BridgePort>,
     /// For a bridge: whether the spanning tree protocol runs.
@@ -79,6 +87,11 @@ impl Link {
     /// Whether frames pass at the link itself.
     pub fn is_running(&self) -> bool {
         self.operstate == OPERSTATE_UP
+    }
+
+    /// Whether frames pass as far as the link knows; some kinds, such as dummies, know nothing.
+    pub fn has_carrier(&self) -> bool {
+        self.flags & libc::IFF_RUNNING as u32 != 0
     }
 
     /// Whether the bridge passes frames through this port.
@@ -112,6 +125,8 @@ impl Link {
             let state = data.nested().get(IFLA_BR_STP_STATE).and_then(|state| state.u32());
             self.spanning_tree = state.is_some_and(|state| state != 0);
         }
+        let data = info.get(libc::IFLA_INFO_DATA).map(|data| data.nested());
+        self.made_as = Kind::parse(&self.kind, &data.unwrap_or(Attributes::new(&[])));
         let slave = info.get(libc::IFLA_INFO_SLAVE_KIND).map(|kind| kind.text());
         if let Some(data) =
             info.get(IFLA_INFO_SLAVE_DATA).filter(|_| slave.as_deref() == Some("bridge"))

@@ -4,11 +4,11 @@
 
 use std::os::fd::AsRawFd;
 
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{Emitable, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    InfoBridgePort, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoPortData, InfoVeth, InfoVlan,
+    InfoVrf, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 
 use super::*;
@@ -100,8 +100,86 @@ fn changes_say_what_they_mean() {
         (alias.header.index, &alias.attributes[..]),
         (5, &[LinkAttribute::IfAlias("a/b/c".into())][..])
     );
+    let ns = NetNs::current().unwrap();
+    let moved = move_to(5, &ns, "eth0");
+    let to = LinkAttribute::NetNsFd(ns.as_raw_fd());
+    for (message, attributes) in [
+        (set_name(5, "eth0"), vec![LinkAttribute::IfName("eth0".into())]),
+        (set_mtu(5, 1400), vec![LinkAttribute::Mtu(1400)]),
+        (set_master(5, Some(7)), vec![LinkAttribute::Controller(7)]),
+        (set_master(5, None), vec![LinkAttribute::Controller(0)]),
+        (moved, vec![to, LinkAttribute::IfName("eth0".into())]),
+    ] {
+        let (_, RouteNetlinkMessage::SetLink(set)) = read(&message) else { panic!("no set") };
+        assert_eq!((set.header.index, set.attributes), (5, attributes));
+    }
     let (_, RouteNetlinkMessage::SetLink(down)) = read(&set_down(5)) else { panic!("no set") };
     assert_eq!((down.header.flags, down.header.change_mask), (LinkFlags::empty(), LinkFlags::Up));
     let (_, RouteNetlinkMessage::DelLink(gone)) = read(&delete(5)) else { panic!("no delete") };
     assert_eq!(gone.header.index, 5);
+}
+
+/// The kinds that are made by [`NewLink`], with what the oracle must see in each.
+fn kinds() -> [(Kind, InfoKind, Option<InfoData>); 5] {
+    use netlink_packet_route::link;
+    [
+        (Kind::Dummy, InfoKind::Dummy, None),
+        (
+            Kind::Macvlan { mode: MacvlanMode::Bridge, broadcast_queue: Some(7) },
+            InfoKind::MacVlan,
+            Some(InfoData::MacVlan(vec![
+                InfoMacVlan::Mode(link::MacVlanMode::Bridge),
+                InfoMacVlan::BcQueueLen(7),
+            ])),
+        ),
+        (
+            Kind::Ipvlan { mode: IpvlanMode::L3s },
+            InfoKind::IpVlan,
+            Some(InfoData::IpVlan(vec![InfoIpVlan::Mode(link::IpVlanMode::L3S)])),
+        ),
+        (Kind::Vlan { id: 100 }, InfoKind::Vlan, Some(InfoData::Vlan(vec![InfoVlan::Id(100)]))),
+        (
+            Kind::Vrf { table: 1001 },
+            InfoKind::Vrf,
+            Some(InfoData::Vrf(vec![InfoVrf::TableId(1001)])),
+        ),
+    ]
+}
+
+#[test]
+fn new_links_of_each_kind_say_what_they_mean() {
+    let ns = NetNs::current().unwrap();
+    let mac = MacAddress([2, 0, 0, 0, 0, 1]);
+    for (kind, info_kind, data) in kinds() {
+        let (namespace, mac, mtu) = (Some(&ns), Some(mac), Some(1400));
+        let new = NewLink { name: "eth0", kind, namespace, lower: Some(7), mac, mtu };
+        let link = new_link(&new.create());
+        for attribute in [
+            LinkAttribute::IfName("eth0".into()),
+            LinkAttribute::Link(7),
+            LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]),
+            LinkAttribute::Mtu(1400),
+            LinkAttribute::NetNsFd(ns.as_raw_fd()),
+        ] {
+            assert!(link.attributes.contains(&attribute), "{attribute:?} in {:?}", link.attributes);
+        }
+        let info = info(&link);
+        assert_eq!(info[0], LinkInfo::Kind(info_kind));
+        if let Some(data) = data {
+            assert_eq!(info[1], LinkInfo::Data(data));
+        }
+    }
+}
+
+#[test]
+fn the_kernels_answer_tells_what_a_link_was_told() {
+    for (kind, info_kind, data) in kinds() {
+        let mut message = LinkMessage::default();
+        let info = [LinkInfo::Kind(info_kind)].into_iter().chain(data.map(LinkInfo::Data));
+        message.attributes = vec![LinkAttribute::LinkInfo(info.collect())];
+        let mut payload = vec![0; message.buffer_len()];
+        message.emit(&mut payload);
+        let link = Link::parse(&Reply { kind: libc::RTM_NEWLINK, payload });
+        assert_eq!(link.made_as, Some(kind));
+    }
 }

@@ -1,10 +1,12 @@
 //! Changing and removing links, always by index: a name may meanwhile be another link's.
 
+use std::os::fd::AsRawFd;
+
 use nix::libc;
 
 use super::header;
-use crate::MacAddress;
 use crate::netlink::Message;
+use crate::{MacAddress, NetNs};
 
 /// Brings a link up.
 pub fn set_up(index: u32) -> Message {
@@ -33,6 +35,35 @@ pub fn set_alias(index: u32, alias: &str) -> Message {
 pub fn set_mac(index: u32, mac: MacAddress) -> Message {
     set(format!("set the MAC address of link {index} to {mac}"), index, 0, 0)
         .put(libc::IFLA_ADDRESS, &mac.0)
+}
+
+/// Gives a link, which must be down before Linux 6.3, another name; `EEXIST` if it is taken.
+pub fn set_name(index: u32, name: &str) -> Message {
+    set(format!("rename link {index} to {name:?}"), index, 0, 0).put_text(libc::IFLA_IFNAME, name)
+}
+
+/// Sets the largest packet of a link in bytes.
+pub fn set_mtu(index: u32, mtu: u32) -> Message {
+    set(format!("set the MTU of link {index} to {mtu}"), index, 0, 0).put_u32(libc::IFLA_MTU, mtu)
+}
+
+/// Makes a link a port of another, or of none.
+pub fn set_master(index: u32, master: Option<u32>) -> Message {
+    let what = match master {
+        Some(master) => format!("make link {index} a port of link {master}"),
+        None => format!("make link {index} a port of none"),
+    };
+    set(what, index, 0, 0).put_u32(libc::IFLA_MASTER, master.unwrap_or(0))
+}
+
+/// Moves a link to another namespace and gives it this name there. It is down afterwards, without
+/// addresses. `EEXIST` if both its old name and this one are taken there; then nothing has happened.
+/// If only this one is, the link has moved under its old name.
+pub fn move_to(index: u32, namespace: &NetNs, name: &str) -> Message {
+    let what = format!("move link {index} to another namespace as {name:?}");
+    set(what, index, 0, libc::IFF_UP)
+        .put(libc::IFLA_NET_NS_FD, &namespace.as_raw_fd().to_ne_bytes())
+        .put_text(libc::IFLA_IFNAME, name)
 }
 
 /// Removes a link; a veth's other end goes with it.

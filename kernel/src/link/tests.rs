@@ -142,3 +142,56 @@ fn one_refused_request_does_not_stop_the_next() {
     assert!(answers[1].is_ok());
     assert!(lab.rtnl.link_by_index(lo).unwrap().unwrap().is_up());
 }
+
+#[test]
+fn a_link_on_top_of_one_of_the_host_is_made_in_another_namespace() {
+    let mut lab = Lab::new();
+    let lower = lab.bridge();
+    let kind = Kind::Macvlan { mode: MacvlanMode::Bridge, broadcast_queue: None };
+    let new = NewLink {
+        name: "eth0",
+        kind,
+        namespace: Some(&lab.pod),
+        lower: Some(lower.index),
+        mac: Some(MacAddress([0x0a, 9, 9, 9, 9, 9])),
+        mtu: Some(1400),
+    };
+    lab.rtnl.request(&new.create()).unwrap();
+    assert_eq!(lab.rtnl.link_by_name("eth0").unwrap(), None);
+    let made = Rtnl::open_in(&lab.pod).unwrap().link_by_name("eth0").unwrap().unwrap();
+    assert_eq!((made.kind.as_str(), made.mac, made.mtu), ("macvlan", new.mac, 1400));
+    assert_eq!((made.peer, made.is_up()), (Some(lower.index), false));
+    let Some(Kind::Macvlan { mode, .. }) = made.made_as else { unreachable!() };
+    assert_eq!(mode, MacvlanMode::Bridge);
+    assert!(lab.rtnl.request(&new.create()).unwrap_err().is(Errno::EEXIST));
+}
+
+#[test]
+fn a_kind_that_the_kernel_does_not_know_is_told() {
+    let mut lab = Lab::new();
+    assert!(lab.rtnl.knows_link_kind("bridge").unwrap());
+    assert!(!lab.rtnl.knows_link_kind("nosuchkind").unwrap());
+    assert!(lab.rtnl.knows_link_kind("macvlan").unwrap());
+}
+
+#[test]
+fn a_link_moves_to_another_namespace_under_another_name() {
+    let mut lab = Lab::new();
+    let bridge = lab.bridge();
+    let index = lab.veth(&bridge).index;
+    lab.rtnl.request(&set_alias(index, "whose")).unwrap();
+    let mut inside = Rtnl::open_in(&lab.pod).unwrap();
+    lab.rtnl.request(&move_to(index, &lab.pod, "eth1")).unwrap();
+    assert_eq!(lab.rtnl.link_by_name("vethtest").unwrap(), None);
+    let moved = inside.link_by_name("eth1").unwrap().unwrap();
+    assert_eq!((moved.alias.as_str(), moved.is_up(), moved.master), ("whose", false, None));
+
+    // Where both names are taken the link stays where it is.
+    let taken = BRIDGE;
+    lab.rtnl.request(&Bridge { name: "eth1", ..taken.clone() }.create()).unwrap();
+    let refused = inside.request(&move_to(moved.index, &lab.host, "cbr0")).unwrap_err();
+    assert!(refused.is(Errno::EEXIST));
+    assert!(inside.link_by_name("eth1").unwrap().is_some());
+    inside.request(&move_to(moved.index, &lab.host, "back")).unwrap();
+    assert!(lab.rtnl.link_by_name("back").unwrap().is_some());
+}

@@ -24,6 +24,11 @@ impl<'a> Attribute<'a> {
         self.value.first().copied()
     }
 
+    /// The value as a number of two bytes in the machine's byte order.
+    pub fn u16(&self) -> Option<u16> {
+        Some(u16::from_ne_bytes(*self.value.first_chunk()?))
+    }
+
     /// The value as a number in the machine's byte order, as rtnetlink writes them.
     pub fn u32(&self) -> Option<u32> {
         Some(u32::from_ne_bytes(*self.value.first_chunk()?))

@@ -8,10 +8,12 @@ use std::path::Path;
 
 use cni_conf::plugin::Call;
 use cni_conf::result::CniResult;
+use ipnetwork::IpNetwork;
 use kernel::Rtnl;
 use kernel::link::{self, Link};
 use plugin_interface::addresses::Addresses;
 use plugin_interface::host_end::{self, Pair};
+use plugin_interface::ready::wait_for_gateways;
 use plugin_interface::{Container, Masquerade, Result, report, settings};
 
 use crate::conf::Conf;
@@ -30,7 +32,7 @@ pub(crate) fn add(call: &Call, netns: &Path) -> Result<CniResult> {
     let links = site.connect(&plan).map_err(|error| error.undone(del::undo(call, Some(netns))))?;
 
     let ifname = &call.attachment.ifname;
-    let mtu = links.host_end.mtu;
+    let mtu = Some(links.host_end.mtu);
     Ok(CniResult {
         interfaces: vec![
             report::on_host(&links.bridge),
@@ -81,7 +83,8 @@ impl<'a> Site<'a> {
             Masquerade::open()?.add(&self.call.attachment, &plan.inside.ips)?;
         }
         let links = ready::wait_for_port(&mut self.host, &bridge, &made)?;
-        ready::wait_for_gateways(&mut self.host, plan, &bridge)?;
+        let gateways: Vec<_> = plan.gateways.iter().map(IpNetwork::ip).collect();
+        wait_for_gateways(&mut self.host, &bridge, &gateways)?;
         self.container.wait_for_addresses(inside, &plan.inside)?;
         self.container.announce(inside, plan.container_mac)?;
         Ok(links)

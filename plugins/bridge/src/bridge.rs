@@ -2,10 +2,9 @@
 
 use ipnetwork::IpNetwork;
 use kernel::link::{self, Link};
-use kernel::{Rtnl, address, sysctl};
+use kernel::{Rtnl, address};
 use nix::errno::Errno;
-use plugin_interface::settings::where_possible;
-use plugin_interface::{Error, Result};
+use plugin_interface::{Error, Result, settings};
 
 use crate::conf::Conf;
 use crate::plan::Plan;
@@ -84,15 +83,7 @@ fn missing_addresses(
 
 /// Makes a new bridge, or one that somebody else made, the gateway of the network.
 fn adopt(host: &mut Rtnl, bridge: &Link, missing: &[IpNetwork]) -> Result<()> {
-    let setting = |key: &str| format!("net/ipv6/conf/{}/{key}", bridge.name);
-    // A router on the network must not be able to give the host addresses and routes.
-    where_possible(sysctl::set(&setting("accept_ra"), "0"))?;
-    if missing.iter().any(IpNetwork::is_ipv6) {
-        sysctl::set(&setting("disable_ipv6"), "0")?;
-        // Forwarded packets ask for neighbours from the link-local address, and are dropped while
-        // its duplicate address detection runs: two seconds from the first port on.
-        sysctl::set(&setting("accept_dad"), "0")?;
-    }
+    settings::make_gateway(&bridge.name, missing.iter().any(IpNetwork::is_ipv6))?;
     // A bridge whose address was not set takes the lowest of its ports, and changes it as they come
     // and go; setting the one that it has makes it stay, and containers may remember it.
     let pinned =

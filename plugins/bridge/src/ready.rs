@@ -1,15 +1,10 @@
-//! Reachable when ADD returns: waiting for the bridge, which settles in its own time.
+//! Reachable when ADD returns: waiting for the bridge, which lets frames pass in its own time.
 
-use std::net::IpAddr;
-
-use ipnetwork::IpNetwork;
 use kernel::Rtnl;
 use kernel::events::{Events, Topic};
 use kernel::link::Link;
-use plugin_interface::ready::{are_local, wait};
+use plugin_interface::ready::wait;
 use plugin_interface::{Error, Result};
-
-use crate::plan::Plan;
 
 /// The host's links as they are when frames pass.
 pub(crate) struct Links {
@@ -34,22 +29,4 @@ pub(crate) fn wait_for_port(host: &mut Rtnl, bridge: &Link, port: &Link) -> Resu
     let listen = || Events::open(Topic::Links);
     let found = wait(look, listen, || format!("bridge port {:?}", port.name))?;
     found.ok_or_else(|| Error::Vanished { thing: format!("veth {:?} or its bridge", port.name) })
-}
-
-/// Waits until packets to the bridge's gateway addresses are taken in, and its link-local address
-/// is in use: from that one it asks where the containers are to which it forwards packets.
-pub(crate) fn wait_for_gateways(host: &mut Rtnl, plan: &Plan, bridge: &Link) -> Result<()> {
-    let gateways = plan.gateways.iter().map(IpNetwork::ip).filter(IpAddr::is_ipv6);
-    let addresses: Vec<_> = gateways.collect();
-    if addresses.is_empty() {
-        return Ok(());
-    }
-    let look = || {
-        let addressed = host.addresses(bridge.index)?;
-        let mut link_local = addressed.iter().filter(|address| address.link_local);
-        let settled = link_local.all(|address| !address.tentative);
-        Ok((settled && are_local(host, bridge.index, &addresses)?).then_some(()))
-    };
-    let listen = || Events::open(Topic::Ipv6Routes);
-    wait(look, listen, || format!("one of the addresses of bridge {:?}", bridge.name))
 }

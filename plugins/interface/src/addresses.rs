@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use cni_conf::conf::NetConf;
 use cni_conf::plugin::{Call, Upkeep};
 use cni_conf::result::{CniResult, Dns};
 use ipam::Ipam;
@@ -12,6 +13,7 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct Addresses {
     ipam: Option<Ipam>,
+    need_the_link: bool,
     dns: Option<Dns>,
 }
 
@@ -21,7 +23,11 @@ impl Addresses {
     /// # Errors
     /// `ipam` or `dns` is wrong, or there is no such IPAM.
     pub fn of(call: &Call) -> Result<Self> {
-        Ok(Addresses { dns: call.conf.dns()?, ipam: Ipam::resolve(&call.conf, &call.env)? })
+        Ok(Addresses {
+            dns: call.conf.dns()?,
+            ipam: Ipam::resolve(&call.conf, &call.env)?,
+            need_the_link: call.conf.ipam_type()?.is_some_and(|name| name == "dhcp"),
+        })
     }
 
     /// As [`Addresses::of`], for an interface that is of no use without an address.
@@ -29,14 +35,13 @@ impl Addresses {
     /// # Errors
     /// Also if the configuration names no IPAM.
     pub fn demanded(call: &Call) -> Result<Self> {
-        let addresses = Self::of(call)?;
-        if addresses.ipam.is_none() {
-            let reason =
-                "is needed: give it a type and a range, such as {\"type\": \"host-local\", …}";
-            let value = "missing".into();
-            return Err(Error::Config { key: "ipam", value, reason: reason.into() });
-        }
-        Ok(addresses)
+        demand(&call.conf)?;
+        Self::of(call)
+    }
+
+    /// Whether IPAM asks for the addresses by way of the interface, which must be there then.
+    pub fn need_the_link(&self) -> bool {
+        self.need_the_link
     }
 
     /// The addresses, routes and name servers for the attachment; nothing, for a network without
@@ -57,6 +62,18 @@ impl Addresses {
             assigned.dns = dns.clone();
         }
         Ok(assigned)
+    }
+}
+
+/// Refuses a configuration without IPAM.
+///
+/// # Errors
+/// It names none.
+pub fn demand(conf: &NetConf) -> Result<()> {
+    let reason = "is needed: give it a type and a range, such as {\"type\": \"host-local\", …}";
+    match conf.ipam_type()? {
+        Some(_) => Ok(()),
+        None => Err(Error::Config { key: "ipam", value: "{}".into(), reason: reason.into() }),
     }
 }
 

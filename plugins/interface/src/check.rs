@@ -7,6 +7,7 @@ use cni_conf::attachment::Attachment;
 use cni_conf::plugin::Call;
 use cni_conf::result::{CniResult, Interface, IpConfig, Route};
 use kernel::link::Link;
+use kernel::route::TABLE_MAIN;
 use kernel::{Rtnl, sysctl};
 
 use crate::container_end::Container;
@@ -131,6 +132,21 @@ fn routes(container: &mut Container, expected: &[Route]) -> Result<()> {
         demand(present.iter().any(same), || {
             let via = route.gw.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
             format!("the container has lost the route to {}{via}", route.dst)
+        })?;
+    }
+    Ok(())
+}
+
+/// Whether the routes are there, in the namespace of `whose`.
+///
+/// # Errors
+/// One is not.
+pub fn has_routes(rtnl: &mut Rtnl, whose: &str, wanted: &[kernel::route::Route]) -> Result<()> {
+    let present = rtnl.routes(TABLE_MAIN)?;
+    let key = |route: &kernel::route::Route| (route.destination, route.gateway, route.link);
+    for route in wanted {
+        demand(present.iter().any(|there| key(there) == key(route)), || {
+            format!("{whose} has lost the route to {}", route.destination)
         })?;
     }
     Ok(())

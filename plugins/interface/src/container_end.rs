@@ -4,7 +4,9 @@ use std::path::Path;
 
 use cni_conf::plugin::Call;
 use kernel::events::{Events, Topic};
+use kernel::link::Link;
 use kernel::{MacAddress, NetNs, Rtnl, address, link, route, sysctl};
+use nix::errno::Errno;
 
 use crate::error::{Error, Result};
 use crate::inside::Inside;
@@ -70,6 +72,26 @@ impl Container {
         }));
         requests.extend(inside.kernel_routes(index).iter().map(route::append));
         Ok(self.rtnl.request_all(&requests)?)
+    }
+
+    /// Configures a link of the container that nothing but itself has to be ready for, and returns
+    /// when packets pass. Over a link without a carrier none do, and there is nobody to wait for.
+    ///
+    /// # Errors
+    /// The kernel refuses something, or is not ready in time.
+    pub fn bring_up(&mut self, link: &Link, inside: &Inside) -> Result<()> {
+        self.configure(&link.name, link.index, inside)?;
+        let settled = self.rtnl.link_by_index(link.index)?;
+        if !settled.is_some_and(|link| link.has_carrier()) {
+            return Ok(());
+        }
+        self.wait_for_addresses(link.index, inside)?;
+        let Some(mac) = link.mac else { return Ok(()) };
+        match self.announce(link.index, mac) {
+            // An ipvlan has the address of the link below, which the neighbours know.
+            Err(Error::Kernel(error)) if error.is(Errno::EOPNOTSUPP) => Ok(()),
+            told => told,
+        }
     }
 
     /// Waits until the container takes in packets to its addresses.

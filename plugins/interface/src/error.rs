@@ -92,6 +92,36 @@ pub enum Error {
         /// Who has it.
         holder: String,
     },
+    /// The host knows another way to an address.
+    #[error(
+        "the host has a route to {address} by link {link:?} (alias {alias:?}) already; two attachments cannot share an address: remove what is not alive"
+    )]
+    AddressRouted {
+        /// The address.
+        address: IpNetwork,
+        /// The link that it leads to.
+        link: String,
+        /// The link's alias.
+        alias: String,
+    },
+    /// IPAM gave an address without the gateway that the host must have.
+    #[error(
+        "IPAM gave {address} without a gateway of its own, which the host's end of the link would have; give the address or its range a \"gateway\""
+    )]
+    NoGateway {
+        /// The address.
+        address: IpNetwork,
+    },
+    /// The kernel was built without this kind of link.
+    #[error("this kernel makes no links of kind {kind}: {source}; it needs {feature}")]
+    UnknownKind {
+        /// The kind.
+        kind: &'static str,
+        /// What the kernel lacks.
+        feature: &'static str,
+        /// The kernel's word.
+        source: kernel::Error,
+    },
     /// Somebody removed what was just made.
     #[error("{thing} went away while it was being set up")]
     Vanished {
@@ -113,6 +143,27 @@ pub enum Error {
     /// A setting could not be read or written.
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
+    /// A link of the host that a container has already.
+    #[error(
+        "link {name:?} is lent to {borrower:?}; DEL that attachment first, or lend another link"
+    )]
+    Lent {
+        /// The link.
+        name: String,
+        /// Who has it.
+        borrower: String,
+    },
+    /// A link of the host that cannot leave it.
+    #[error("link {name:?} cannot be moved to a container: {source}; lend another link")]
+    NotLendable {
+        /// The link.
+        name: String,
+        /// The kernel's word.
+        source: kernel::Error,
+    },
+    /// A tap could not be made.
+    #[error(transparent)]
+    Tap(#[from] kernel::tun::TapError),
     /// The kernel did not get somewhere in time.
     #[error("{thing} was not ready after {waited:?}; the node may be overloaded, try again later")]
     TooLate {
@@ -163,16 +214,23 @@ impl Error {
         match self {
             Error::Config { .. } => Code::InvalidConfig,
             Error::Unsupported { .. } => Code::UnsupportedField,
-            Error::NoAddresses => Code::Delegate,
+            Error::NoAddresses | Error::NoGateway { .. } => Code::Delegate,
             Error::InterfaceExists { .. }
             | Error::WrongKind { .. }
             | Error::AddressConflict { .. }
             | Error::NoFreeName { .. }
+            | Error::AddressRouted { .. }
+            | Error::Lent { .. }
+            | Error::NotLendable { .. }
             | Error::AddressHeld { .. } => Code::Conflict,
             Error::Netns(_) => Code::InvalidNetns,
             Error::Different(_) => Code::CheckFailed,
             Error::NotReady(_) | Error::SyncStatus(_) => Code::NotAvailable,
-            Error::Kernel(_) | Error::Sysctl(_) | Error::Vanished { .. } => Code::Kernel,
+            Error::Kernel(_)
+            | Error::Sysctl(_)
+            | Error::Tap(_)
+            | Error::UnknownKind { .. }
+            | Error::Vanished { .. } => Code::Kernel,
             Error::TooLate { .. } => Code::TryAgainLater,
             Error::Cni(error) => error.code,
             Error::Several { first, .. } => first.code(),

@@ -5,11 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cni_conf::result::{IpConfig, Route};
 use ipnetwork::IpNetwork;
-
-/// `RT_SCOPE_UNIVERSE`: beyond a gateway.
-const SCOPE_UNIVERSE: u8 = 0;
-/// `RT_SCOPE_LINK`: on the link itself.
-const SCOPE_LINK: u8 = 253;
+use kernel::route::{SCOPE_LINK, SCOPE_UNIVERSE};
 
 /// The addresses and routes of the Pod's interface.
 #[derive(Clone, Debug, Default, PartialEq)]

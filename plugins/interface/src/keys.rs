@@ -94,6 +94,15 @@ pub fn mac_wish(conf: &NetConf, env: &Env) -> Result<Option<(&'static str, Strin
     Ok(wishes.into_iter().find_map(given))
 }
 
+/// `mac`: the MAC that a configuration itself wishes for.
+///
+/// # Errors
+/// It is no MAC address.
+pub fn own_mac(conf: &NetConf) -> Result<Option<MacAddress>> {
+    let mac = conf.get::<String>("mac")?.filter(|mac| !mac.is_empty());
+    mac.map(|mac| parse_mac("mac", &mac)).transpose()
+}
+
 /// Reads a MAC address that an interface can have.
 ///
 /// # Errors

@@ -12,10 +12,14 @@
 //! - [`ready`]: waiting for what the kernel does in its own time;
 //! - [`report`]: the interfaces in a result.
 //!
+//! Interfaces of which nothing is on the host differ in what they are made of alone: [`alone`] is
+//! the rest.
+//!
 //! The other verbs: [`removal`] (DEL, and what undoes an ADD), [`valid`] (GC), [`check`], [`status`].
 #![forbid(unsafe_code)]
 
 pub mod addresses;
+pub mod alone;
 pub mod check;
 pub mod container_end;
 mod error;
@@ -24,6 +28,7 @@ pub mod inside;
 pub mod keys;
 pub mod mac;
 pub mod masquerade;
+pub mod master;
 pub mod ready;
 pub mod removal;
 pub mod report;
@@ -32,6 +37,7 @@ pub mod status;
 pub mod uplink;
 pub mod valid;
 
+pub use alone::Alone;
 pub use container_end::Container;
 pub use error::{Error, Result};
 pub use inside::Inside;

@@ -62,11 +62,28 @@ pub fn wait_for_addresses(
     wait(look, listen, || format!("one of the addresses {addresses:?} of link {link}"))
 }
 
-/// Whether packets to all these addresses of a link are taken in. IPv4 addresses are local at once.
+/// Waits until packets to the gateway addresses of a link of the host are taken in, and its
+/// link-local address is in use: from that one the host asks where the containers are to which it
+/// forwards packets.
 ///
 /// # Errors
-/// The kernel cannot be asked.
-pub fn are_local(rtnl: &mut Rtnl, link: u32, addresses: &[IpAddr]) -> kernel::Result<bool> {
+/// They are not in time.
+pub fn wait_for_gateways(host: &mut Rtnl, link: &Link, gateways: &[IpAddr]) -> Result<()> {
+    if !gateways.iter().any(IpAddr::is_ipv6) {
+        return Ok(());
+    }
+    let look = || {
+        let addressed = host.addresses(link.index)?;
+        let mut link_local = addressed.iter().filter(|address| address.link_local);
+        let settled = link_local.all(|address| !address.tentative);
+        Ok((settled && are_local(host, link.index, gateways)?).then_some(()))
+    };
+    let listen = || Events::open(Topic::Ipv6Routes);
+    wait(look, listen, || format!("one of the addresses of {:?}", link.name))
+}
+
+/// Whether packets to all these addresses of a link are taken in. IPv4 addresses are local at once.
+fn are_local(rtnl: &mut Rtnl, link: u32, addresses: &[IpAddr]) -> kernel::Result<bool> {
     for address in addresses.iter().filter(|address| address.is_ipv6()) {
         if !rtnl.is_local(link, *address)? {
             return Ok(false);

@@ -17,11 +17,16 @@ pub fn on_host(link: &Link) -> Interface {
 }
 
 /// The interface of the container.
-pub fn in_container(name: &str, mac: Option<MacAddress>, mtu: u32, netns: &Path) -> Interface {
+pub fn in_container(
+    name: &str,
+    mac: Option<MacAddress>,
+    mtu: Option<u32>,
+    netns: &Path,
+) -> Interface {
     Interface {
         name: name.to_owned(),
         mac: mac.map(|mac| mac.to_string()).unwrap_or_default(),
-        mtu: Some(mtu),
+        mtu,
         sandbox: netns.to_string_lossy().into_owned(),
         ..Interface::default()
     }

@@ -32,6 +32,23 @@ pub fn forward(ips: &[IpConfig]) -> Result<()> {
     Ok(())
 }
 
+/// Prepares a link of the host to be the gateway of containers. It must be done before frames pass.
+///
+/// # Errors
+/// A setting cannot be written.
+pub fn make_gateway(link: &str, ipv6: bool) -> Result<()> {
+    let setting = |key: &str| format!("net/ipv6/conf/{link}/{key}");
+    // A router on the network must not be able to give the host addresses and routes.
+    where_possible(sysctl::set(&setting("accept_ra"), "0"))?;
+    if ipv6 {
+        sysctl::set(&setting("disable_ipv6"), "0")?;
+        // Forwarded packets ask for neighbours from the link-local address, and are dropped while
+        // its duplicate address detection runs: two seconds from the first frames on.
+        sysctl::set(&setting("accept_dad"), "0")?;
+    }
+    Ok(())
+}
+
 /// The settings by which the host passes on packets of the families of these addresses.
 pub(crate) fn forwarding_of(ips: &[IpConfig]) -> impl Iterator<Item = &'static str> {
     let used = |v4: bool| ips.iter().any(|ip| ip.address.is_ipv4() == v4);

@@ -1,0 +1,7 @@
+//! The plugins that make a Pod's interface, on a real kernel: what is the same for all of them, and
+//! each for itself. The bridge has tests of its own.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod fixture;
+mod ptp;
+mod verbs;
