@@ -71,7 +71,7 @@ pub const HOST_DEVICE: Sample =
 /// `tap`.
 pub const TAP: Sample = Sample {
     plugin: "tap",
-    kind: Some("tun"),
+    kind: None,
     keys: r#"{"multiQueue": true, "owner": 1000}"#,
     on_host: false,
 };
@@ -85,8 +85,9 @@ impl Sample {
         Ok(require::root()? && self.kind.map_or(Ok(true), require::link_kind)?)
     }
 
-    /// Whether one Pod at a time can have what it gives.
-    pub fn is_one_of_a_kind(&self) -> bool {
+    /// Whether it gives a Pod what was there before: to one Pod at a time, and as it is. A lent link
+    /// that is no hardware dies with the Pod's namespace.
+    pub fn lends(&self) -> bool {
         self.plugin == "host-device"
     }
 

@@ -5,6 +5,7 @@ use cbr0_tests::runtime::Network;
 use cbr0_tests::sample::{Sample, Scene};
 use cbr0_tests::{LabError, Result};
 use kernel::link::Link;
+use kernel::netlink::Message;
 use kernel::{NetNs, Rtnl};
 use serde_json::Value;
 
@@ -44,4 +45,15 @@ pub(crate) fn assert_error(error: &PluginError, code: u64, words: &str) {
         "expected code {code} and {words:?}, got: {error}"
     );
     assert_eq!(error.version.as_deref(), Some("1.1.0"));
+}
+
+/// Sends a request about the link of this name in a namespace.
+pub(crate) fn change(
+    netns: &NetNs,
+    name: &str,
+    message: impl FnOnce(u32) -> Message,
+) -> Result<()> {
+    let mut rtnl = Rtnl::open_in(netns)?;
+    let index = rtnl.link_by_name(name)?.unwrap().index;
+    Ok(rtnl.request(&message(index))?)
 }

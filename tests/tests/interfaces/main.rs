@@ -2,6 +2,12 @@
 //! each for itself. The bridge has tests of its own.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod dummy;
 mod fixture;
+mod host_device;
+mod ipvlan;
+mod macvlan;
 mod ptp;
+mod tap;
 mod verbs;
+mod vlan;

@@ -7,7 +7,7 @@ use cbr0_tests::{Outcome, Result};
 use kernel::{Rtnl, address, link as links, route, sysctl};
 use serde_json::{Value, json};
 
-use crate::fixture::{assert_error, link, refused, scene, with};
+use crate::fixture::{assert_error, change, link, refused, scene, with};
 
 /// Both families, behind gateways.
 const POD: [&str; 2] = ["10.0.1.2", "fd00:0:0:1::2"];
@@ -180,16 +180,6 @@ fn check_says_what_is_wrong() -> Outcome {
         }
     }
     Ok(())
-}
-
-fn change(
-    netns: &kernel::NetNs,
-    name: &str,
-    message: impl FnOnce(u32) -> kernel::netlink::Message,
-) -> Result<()> {
-    let mut rtnl = Rtnl::open_in(netns)?;
-    let index = rtnl.link_by_name(name)?.unwrap().index;
-    Ok(rtnl.request(&message(index))?)
 }
 
 fn delete_route(link: u32, destination: &str) -> kernel::netlink::Message {
