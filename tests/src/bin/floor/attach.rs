@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -60,8 +62,8 @@ pub(crate) fn attach(job: &Job) -> Result<()> {
     }
     wait_for_port(&host, job, bridge, port)?;
     if let Some(v6) = addresses.v6 {
-        // It is local a moment after it is there.
-        while container.ask(&route_to(v6)).is_ok_and(|reply| reply.number(4).is_none()) {}
+        // It is taken in a moment after it is there.
+        patiently("the address", || Ok(is_local(&container.ask(&route_to(v6))?)))?;
     }
     // The kernel tells the neighbours when the address is set to what it is.
     let announce = set_link(Datagram::new(), inside, libc::NLM_F_ACK, 0);
@@ -164,13 +166,25 @@ fn wait_for_port(host: &Netlink, job: &Job, bridge: u32, port: u32) -> Result<()
         )
     };
     let mut ask = states(mark);
-    loop {
+    patiently("the bridge's port", || {
         let (port, bridge) = (host.ask(&ask)?, host.answer()?);
-        if is_running(&port) && is_running(&bridge) && is_forwarding(&port) {
+        ask = states(Datagram::new());
+        Ok(is_running(&port) && is_running(&bridge) && is_forwarding(&port))
+    })
+}
+
+/// Looks until it is so: nearly always once. In between it sleeps, since the kernel gets there in a
+/// process of its own, which may need this CPU.
+fn patiently(what: &str, mut look: impl FnMut() -> Result<bool>) -> Result<()> {
+    const PAUSE: Duration = Duration::from_micros(50);
+    const LOOKS: u32 = 20_000;
+    for _ in 0..LOOKS {
+        if look()? {
             return Ok(());
         }
-        ask = states(Datagram::new());
+        thread::sleep(PAUSE);
     }
+    Err(format!("{what} is never ready").into())
 }
 
 fn is_running(link: &Reply) -> bool {
@@ -183,6 +197,11 @@ fn is_forwarding(link: &Reply) -> bool {
     let port = info.and_then(|info| find(info, libc::IFLA_INFO_SLAVE_DATA));
     let state = port.and_then(|port| find(port, IFLA_BRPORT_STATE));
     state.and_then(|state| state.first()) == Some(&BR_STATE_FORWARDING)
+}
+
+/// Whether the route of `struct rtmsg` ends here.
+fn is_local(route: &Reply) -> bool {
+    route.number(4).is_some_and(|number| number.to_ne_bytes()[3] == libc::RTN_LOCAL)
 }
 
 fn route_to(v6: Ipv6Addr) -> Datagram {
