@@ -39,6 +39,11 @@ impl<'a> Attribute<'a> {
         Some(u32::from_be_bytes(*self.value.first_chunk()?))
     }
 
+    /// As [`Attribute::u32_be`], of eight bytes.
+    pub fn u64_be(&self) -> Option<u64> {
+        Some(u64::from_be_bytes(*self.value.first_chunk()?))
+    }
+
     /// The value as text up to its first NUL; bytes that are no UTF-8 are replaced.
     pub fn text(&self) -> String {
         let end = self.value.iter().position(|&byte| byte == 0).unwrap_or(self.value.len());

@@ -2,6 +2,7 @@
 
 use nix::libc;
 
+use super::rule::RULE_COMMENT;
 use super::{CREATE, Expression, Table, comment, request};
 use crate::netlink::Message;
 
@@ -13,10 +14,9 @@ const NFTA_HOOK_HOOKNUM: u16 = 1;
 const NFTA_HOOK_PRIORITY: u16 = 2;
 pub(super) const NFTA_RULE_TABLE: u16 = 1;
 pub(super) const NFTA_RULE_CHAIN: u16 = 2;
+pub(super) const NFTA_RULE_HANDLE: u16 = 3;
 pub(super) const NFTA_RULE_EXPRESSIONS: u16 = 4;
 pub(super) const NFTA_RULE_USERDATA: u16 = 7;
-/// `NFTNL_UDATA_RULE_COMMENT`.
-pub(super) const RULE_COMMENT: u8 = 0;
 
 /// Where packets enter a base chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,17 +32,6 @@ pub struct Chain<'a> {
     pub table: Table<'a>,
     /// Its name.
     pub name: &'a str,
-}
-
-/// A rule as the kernel lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleInfo {
-    /// The name of its chain.
-    pub chain: String,
-    /// Its expressions, as the kernel encodes them.
-    pub expressions: Vec<u8>,
-    /// Its comment; empty if it has none.
-    pub comment: String,
 }
 
 impl Chain<'_> {
@@ -76,6 +65,14 @@ impl Chain<'_> {
         self.named(request(what, libc::NFT_MSG_DELCHAIN, 0, self.table.family))
     }
 
+    /// Deletes the chain, which must have no rules; `EBUSY` if it has, or something jumps to it.
+    pub fn delete_empty(&self) -> Message {
+        /// `NLM_F_NONREC`.
+        const NOT_RECURSIVE: u16 = 0x100;
+        let what = format!("delete empty nf_tables chain {:?}", self.name);
+        self.named(request(what, libc::NFT_MSG_DELCHAIN, NOT_RECURSIVE, self.table.family))
+    }
+
     /// Appends a rule.
     pub fn append(&self, expressions: &[Expression<'_>], text: &str) -> Message {
         let what = format!("add a rule to nf_tables chain {:?}", self.name);
@@ -91,6 +88,13 @@ impl Chain<'_> {
         }
     }
 
+    /// Removes the rule of this handle; `ENOENT` if the chain has none.
+    pub fn delete_rule(&self, handle: u64) -> Message {
+        let what = format!("delete rule {handle} of nf_tables chain {:?}", self.name);
+        let message = request(what, libc::NFT_MSG_DELRULE, 0, self.table.family);
+        self.in_chain(message).put(NFTA_RULE_HANDLE, &handle.to_be_bytes())
+    }
+
     /// Removes all rules of the chain.
     pub fn flush(&self) -> Message {
         let what = format!("flush nf_tables chain {:?}", self.name);
@@ -102,11 +106,11 @@ impl Chain<'_> {
         self.named(request(what, libc::NFT_MSG_NEWCHAIN, flags, self.table.family))
     }
 
-    fn named(&self, message: Message) -> Message {
+    pub(super) fn named(&self, message: Message) -> Message {
         message.put_text(NFTA_CHAIN_TABLE, self.table.name).put_text(NFTA_CHAIN_NAME, self.name)
     }
 
-    fn in_chain(&self, message: Message) -> Message {
+    pub(super) fn in_chain(&self, message: Message) -> Message {
         message.put_text(NFTA_RULE_TABLE, self.table.name).put_text(NFTA_RULE_CHAIN, self.name)
     }
 }

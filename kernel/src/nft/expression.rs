@@ -9,8 +9,8 @@ use super::set::{KeyType, Set};
 use crate::netlink::Message;
 
 pub(super) const NFTA_LIST_ELEM: u16 = 1;
-const NFTA_EXPR_NAME: u16 = 1;
-const NFTA_EXPR_DATA: u16 = 2;
+pub(super) const NFTA_EXPR_NAME: u16 = 1;
+pub(super) const NFTA_EXPR_DATA: u16 = 2;
 pub(super) const NFTA_DATA_VALUE: u16 = 1;
 pub(super) const NFTA_DATA_VERDICT: u16 = 2;
 pub(super) const NFTA_VERDICT_CODE: u16 = 1;
@@ -112,23 +112,30 @@ fn put_family(list: Message, family: KeyType) -> Message {
     put_compare(list, &[number as u8], false)
 }
 
-/// Loads an address into the register.
-fn put_load(list: Message, field: Field, length: usize) -> Message {
-    let offset = match (field, length) {
+/// Where in the network header an address of this length begins.
+pub(super) fn offset_of(field: Field, length: usize) -> u32 {
+    match (field, length) {
         (Field::Source, 4) => 12,
         (Field::Destination, 4) => 16,
         (Field::Source, _) => 8,
         (Field::Destination, _) => 24,
-    };
+    }
+}
+
+/// Loads an address into the register.
+fn put_load(list: Message, field: Field, length: usize) -> Message {
     expression(list, "payload", |data| {
         data.put_u32_be(1, REGISTER)
             .put_u32_be(2, libc::NFT_PAYLOAD_NETWORK_HEADER as u32)
-            .put_u32_be(3, offset)
+            .put_u32_be(3, offset_of(field, length))
             .put_u32_be(4, length as u32)
     })
 }
 
 fn put_match(list: Message, network: &[u8], prefix: u8, negated: bool) -> Message {
+    if usize::from(prefix) == network.len() * 8 {
+        return put_compare(list, network, negated);
+    }
     let mask: Vec<u8> = (0..network.len())
         .map(|byte| {
             (u16::from(u8::MAX) << 8 >> usize::from(prefix).saturating_sub(byte * 8).min(8)) as u8

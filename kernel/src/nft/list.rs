@@ -2,16 +2,15 @@
 
 use nix::libc;
 
-use super::chain::{
-    NFTA_CHAIN_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_TABLE,
-    NFTA_RULE_USERDATA, RULE_COMMENT,
-};
+use super::chain::{NFTA_CHAIN_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE};
 use super::set::{
     NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_NAME, NFTA_SET_TABLE, NFTA_SET_USERDATA, SET_COMMENT,
 };
 use super::table::NFTA_TABLE_NAME;
-use super::{Element, Family, HEADER, Nft, RuleInfo, Set, SetInfo, Table, read_comment, request};
-use crate::netlink::{Attributes, Error, Message, Reply, Result};
+use super::{
+    Chain, Element, Family, HEADER, Nft, RuleInfo, Set, SetInfo, Table, read_comment, request,
+};
+use crate::netlink::{Attributes, Message, Reply, Result};
 
 impl Nft {
     /// The tables of the families that this crate knows.
@@ -45,12 +44,32 @@ impl Nft {
     /// As [`Nft::tables`].
     pub fn rules(&mut self, table: &Table<'_>) -> Result<Vec<RuleInfo>> {
         let replies = self.list(table, "rules", libc::NFT_MSG_GETRULE, NFTA_RULE_TABLE)?;
-        let rule = |reply: &Reply| RuleInfo {
-            chain: text(reply, NFTA_RULE_CHAIN),
-            expressions: bytes(reply, NFTA_RULE_EXPRESSIONS).to_vec(),
-            comment: read_comment(RULE_COMMENT, bytes(reply, NFTA_RULE_USERDATA)),
+        Ok(replies.iter().map(RuleInfo::parse).collect())
+    }
+
+    /// A chain's rules in their order; none if there is no such chain.
+    ///
+    /// # Errors
+    /// As [`Nft::tables`].
+    pub fn rules_of(&mut self, chain: &Chain<'_>) -> Result<Vec<RuleInfo>> {
+        let what = format!("list the rules of nf_tables chain {:?}", chain.name);
+        let message = chain.in_chain(request(what, libc::NFT_MSG_GETRULE, 0, chain.table.family));
+        let replies = none_if_absent(self.socket.dump(&message))?.unwrap_or_default();
+        Ok(replies.iter().map(RuleInfo::parse).collect())
+    }
+
+    /// For each of these chains whether it is there, by one datagram.
+    ///
+    /// # Errors
+    /// The kernel refuses to say.
+    pub fn exist(&mut self, chains: &[Chain<'_>]) -> Result<Vec<bool>> {
+        let ask = |chain: &Chain<'_>| {
+            let what = format!("look for nf_tables chain {:?}", chain.name);
+            chain.named(request(what, libc::NFT_MSG_GETCHAIN, 0, chain.table.family))
         };
-        Ok(replies.iter().map(rule).collect())
+        let asked: Vec<_> = chains.iter().map(ask).collect();
+        let answers = self.socket.get(&asked)?.into_iter();
+        answers.map(|answer| Ok(none_if_absent(answer)?.is_some())).collect()
     }
 
     /// A table's sets and maps that have a name; none if there is no such table.
@@ -72,11 +91,8 @@ impl Nft {
     /// As [`Nft::tables`].
     pub fn elements(&mut self, set: &Set<'_>) -> Result<Option<Vec<Element>>> {
         let message = set.list("list", libc::NFT_MSG_GETSETELEM, 0, &[]);
-        match self.socket.dump(&message) {
-            Ok(replies) => Ok(Some(replies.iter().flat_map(elements).collect())),
-            Err(error) if is_none(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let replies = none_if_absent(self.socket.dump(&message))?;
+        Ok(replies.map(|replies| replies.iter().flat_map(elements).collect()))
     }
 
     /// The element of this key, if the set has it.
@@ -86,27 +102,23 @@ impl Nft {
     pub fn element(&mut self, set: &Set<'_>, key: &Element) -> Result<Option<Element>> {
         let key = Element { verdict: None, comment: String::new(), ..key.clone() };
         let message = set.list("look up in", libc::NFT_MSG_GETSETELEM, 0, &[key]);
-        let found = self.socket.get(&[message])?.pop();
-        match found.transpose() {
-            Ok(reply) => Ok(reply.and_then(|reply| elements(&reply).pop())),
-            Err(error) if is_none(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let Some(found) = self.socket.get(&[message])?.pop() else { return Ok(None) };
+        Ok(none_if_absent(found)?.and_then(|reply| elements(&reply).pop()))
     }
 
     fn list(&mut self, table: &Table<'_>, what: &str, kind: i32, name: u16) -> Result<Vec<Reply>> {
         let what = format!("list {what} of nf_tables table {:?}", table.name);
         let message = request(what, kind, 0, table.family).put_text(name, table.name);
-        match self.socket.dump(&message) {
-            Err(error) if is_none(&error) => Ok(Vec::new()),
-            replies => replies,
-        }
+        Ok(none_if_absent(self.socket.dump(&message))?.unwrap_or_default())
     }
 }
 
-/// Whether there is nothing to list: no such thing, or no nf_tables in this kernel.
-fn is_none(error: &Error) -> bool {
-    error.is_absent() || error.is_unsupported()
+/// `None` if there is no such thing, or no nf_tables in this kernel.
+fn none_if_absent<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Err(error) if error.is_absent() || error.is_unsupported() => Ok(None),
+        answer => answer.map(Some),
+    }
 }
 
 fn elements(reply: &Reply) -> Vec<Element> {

@@ -12,15 +12,17 @@ mod element;
 mod expression;
 mod interval;
 mod list;
+mod rule;
 mod set;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Chain, Hook, RuleInfo};
+pub use chain::{Chain, Hook};
 pub use element::Element;
 pub use expression::{Expression, Field, Verdict};
 pub use interval::intervals;
+pub use rule::RuleInfo;
 pub use set::{KeyType, Set, SetInfo, SetKind};
 pub use table::{Family, Table};
 

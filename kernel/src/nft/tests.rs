@@ -97,6 +97,52 @@ fn a_chain_in_use_stays_and_an_unused_one_goes() {
 }
 
 #[test]
+fn chains_are_found_by_name_and_their_rules_deleted_one_by_one() {
+    let mut nft = nft();
+    let ask = [BASE, Chain { table: TABLE, name: "other" }, SUBNET];
+    assert_eq!(nft.exist(&ask).unwrap(), [false; 3]);
+    nft.commit(&skeleton()).unwrap();
+    assert_eq!(nft.exist(&ask).unwrap(), [true, false, true]);
+    nft.commit(&[BASE.append(&[Expression::Act(Verdict::Jump(SUBNET.name.into()))], "jump")])
+        .unwrap();
+
+    let rules = nft.rules_of(&BASE).unwrap();
+    let words: Vec<_> = rules.iter().map(|rule| (&*rule.comment, rule.leads_to())).collect();
+    assert_eq!(words, [("by source", None), ("jump", Some(SUBNET.name.to_owned()))]);
+    assert!(nft.commit(&[SUBNET.delete_empty()]).unwrap_err().is(Errno::EBUSY));
+    nft.commit(&[BASE.delete_rule(rules[1].handle)]).unwrap();
+    assert_eq!(nft.rules_of(&BASE).unwrap(), rules[..1]);
+    assert!(nft.commit(&[BASE.delete_rule(rules[1].handle)]).unwrap_err().is_absent());
+
+    let inside = nft.rules_of(&SUBNET).unwrap();
+    assert!(nft.commit(&[SUBNET.delete_empty()]).unwrap_err().is(Errno::EBUSY));
+    nft.commit(&[SUBNET.delete_rule(inside[0].handle), SUBNET.delete_empty()]).unwrap();
+    assert_eq!(nft.exist(&[SUBNET]).unwrap(), [false]);
+}
+
+#[test]
+fn the_address_that_a_rule_asks_for_is_told() {
+    let mut nft = nft();
+    let asks = |address: &str, prefix, negated| {
+        let network = crate::address::octets(ip(address));
+        BASE.append(&[Expression::Matches { field: Field::Source, network, prefix, negated }], "")
+    };
+    let changes = [
+        TABLE.add(),
+        BASE.add_at(Hook::SourceNat),
+        asks("10.0.1.5", 32, false),
+        asks("fd00::5", 128, false),
+        asks("10.0.1.5", 32, true),
+        asks("10.0.1.5", 24, false),
+    ];
+    nft.commit(&changes).unwrap();
+    let rules = nft.rules_of(&BASE).unwrap();
+    let told: Vec<_> = rules.iter().map(|rule| rule.address(Field::Source)).collect();
+    assert_eq!(told, [Some(ip("10.0.1.5")), Some(ip("fd00::5")), None, None]);
+    assert!(rules.iter().all(|rule| rule.address(Field::Destination).is_none()));
+}
+
+#[test]
 fn intervals_of_both_families_are_held() {
     let mut nft = nft();
     let name = |key, name| Set { table: TABLE, name, key, kind: SetKind::Intervals };
