@@ -22,10 +22,14 @@ pub enum Part {
     Cnitool,
     /// `etcd`, with `etcdctl` beside it.
     Etcd,
-    /// `openssl`, the program.
-    Openssl,
     /// `ip`, of iproute2.
     Ip,
+    /// The folder of `iptables-nft`, `iptables-legacy` and their like for IPv6 and for saving.
+    Iptables,
+    /// `nft`.
+    Nft,
+    /// `openssl`, the program.
+    Openssl,
     /// The folder of the reference plugins.
     Reference,
     /// The folder of Debian's build of the reference plugins, an older release.
@@ -44,8 +48,10 @@ impl Part {
         match self {
             Part::Cnitool => "cnitool",
             Part::Etcd => "etcd",
-            Part::Openssl => "openssl",
             Part::Ip => "ip",
+            Part::Iptables => "iptables",
+            Part::Nft => "nft",
+            Part::Openssl => "openssl",
             Part::Reference => "reference",
             Part::ReferenceDebian => "reference-debian",
             Part::Firewall => "firewall",
@@ -58,7 +64,7 @@ impl Part {
     pub fn find(self) -> Option<PathBuf> {
         let fetched = env::var_os("CBR0_PARTS_DIR").map(|dir| Path::new(&dir).join(self.name()));
         fetched.filter(|path| path.exists()).or_else(|| match self {
-            Part::Reference | Part::ReferenceDebian | Part::Firewall => None,
+            Part::Firewall | Part::Iptables | Part::Reference | Part::ReferenceDebian => None,
             _ => in_path(self.name()),
         })
     }

@@ -44,6 +44,8 @@ pub struct Runtime<'a> {
     host: &'a Node,
     /// `CNI_PATH`.
     pub cni_path: Vec<PathBuf>,
+    /// `PATH`, if not the test's own.
+    pub path: Option<String>,
     /// The last results by network, container and interface: libcni's cache.
     results: BTreeMap<(String, String, String), Value>,
 }
@@ -51,7 +53,7 @@ pub struct Runtime<'a> {
 impl<'a> Runtime<'a> {
     /// A runtime that takes its plugins from one folder.
     pub fn new(host: &'a Node, plugin_dir: impl Into<PathBuf>) -> Self {
-        Runtime { host, cni_path: vec![plugin_dir.into()], results: BTreeMap::new() }
+        Runtime { host, cni_path: vec![plugin_dir.into()], path: None, results: BTreeMap::new() }
     }
 
     /// Runs ADD through the whole list; the last plugin's result.
@@ -128,6 +130,9 @@ impl<'a> Runtime<'a> {
         let kind = network.plugin_type(index)?;
         let mut call = Call::new(self.find(kind)?, verb).env("CNI_PATH", self.cni_path_text());
         call = call.stdin_json(&network.stdin(index, attachment, Extra::new()));
+        if let Some(path) = &self.path {
+            call = call.env("PATH", path);
+        }
         Ok(match attachment {
             Some(attachment) => call
                 .env("CNI_CONTAINERID", &attachment.container_id)
