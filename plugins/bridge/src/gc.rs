@@ -1,10 +1,15 @@
 //! GC: removes what no valid attachment of this network owns.
 
 use cni_conf::plugin::Upkeep;
-use plugin_interface::{Error, Masquerade, Result, Valid, addresses, host_end};
+use plugin_interface::{Error, Masquerade, Result, Valid, addresses, host_end, reference};
 
 /// Removes the veths, masquerading and addresses of attachments that the runtime does not name.
 pub(crate) fn gc(upkeep: &Upkeep) -> Result<()> {
     let Some(valid) = Valid::of(upkeep)? else { return Ok(()) };
-    Error::all([host_end::collect(&valid), Masquerade::collect(&valid), addresses::collect(upkeep)])
+    Error::all([
+        host_end::collect(&valid),
+        Masquerade::collect(&valid),
+        reference::collect(&valid),
+        addresses::collect(upkeep),
+    ])
 }

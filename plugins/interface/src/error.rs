@@ -164,6 +164,18 @@ pub enum Error {
     /// A tap could not be made.
     #[error(transparent)]
     Tap(#[from] kernel::tun::TapError),
+    /// The program that reads and writes iptables' own tables failed, or is not there.
+    #[error(
+        "{program}: {why}; table {table:?} may hold rules of the attachment that the reference plugin made: the program must be in PATH, or the table unloaded"
+    )]
+    Iptables {
+        /// What was executed.
+        program: String,
+        /// The table, which is loaded in this namespace.
+        table: String,
+        /// What the program or the system said.
+        why: String,
+    },
     /// The kernel did not get somewhere in time.
     #[error("{thing} was not ready after {waited:?}; the node may be overloaded, try again later")]
     TooLate {
@@ -230,6 +242,7 @@ impl Error {
             | Error::Sysctl(_)
             | Error::Tap(_)
             | Error::UnknownKind { .. }
+            | Error::Iptables { .. }
             | Error::Vanished { .. } => Code::Kernel,
             Error::TooLate { .. } => Code::TryAgainLater,
             Error::Cni(error) => error.code,

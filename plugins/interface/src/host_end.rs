@@ -85,16 +85,19 @@ pub fn remove(attachment: &Attachment) -> Result<()> {
 
 /// A veth that the reference plugin made has a name of its own on the host: it is removed from the
 /// container's side, where the attachment names it. What another attachment owns stays: the path
-/// may have become another container's, or the name another network's.
+/// may have become another container's, or the name another network's. Tells whether there was one.
 ///
 /// # Errors
 /// The kernel refuses, or it cannot be told what is at the path.
-pub fn remove_unclaimed(call: &Call, netns: Option<&Path>) -> Result<()> {
-    let Some(mut container) = Container::find(call, netns)? else { return Ok(()) };
+pub fn remove_unclaimed(call: &Call, netns: Option<&Path>) -> Result<bool> {
+    let Some(mut container) = Container::find(call, netns)? else { return Ok(false) };
     let found = container.rtnl.link_by_name(&call.attachment.ifname)?;
     match found.filter(|link| link.kind == "veth") {
-        Some(found) if is_unclaimed(&found)? => delete(&mut container.rtnl, &[found]),
-        _ => Ok(()),
+        Some(found) if is_unclaimed(&found)? => {
+            delete(&mut container.rtnl, &[found])?;
+            Ok(true)
+        }
+        _ => Ok(false),
     }
 }
 

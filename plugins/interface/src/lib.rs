@@ -15,7 +15,8 @@
 //! Interfaces of which nothing is on the host differ in what they are made of alone: [`alone`] is
 //! the rest.
 //!
-//! The other verbs: [`removal`] (DEL, and what undoes an ADD), [`valid`] (GC), [`check`], [`status`].
+//! The other verbs: [`removal`] (DEL, and what undoes an ADD), [`valid`] (GC), [`check`], [`status`];
+//! and for a node that is switched in place, [`reference`].
 #![forbid(unsafe_code)]
 
 pub mod addresses;
@@ -30,6 +31,7 @@ pub mod mac;
 pub mod masquerade;
 pub mod master;
 pub mod ready;
+pub mod reference;
 pub mod removal;
 pub mod report;
 pub mod settings;
