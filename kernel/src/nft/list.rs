@@ -1,5 +1,6 @@
 //! Reading what is there.
 
+use nix::errno::Errno;
 use nix::libc;
 
 use super::chain::{NFTA_CHAIN_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE};
@@ -113,10 +114,13 @@ impl Nft {
     }
 }
 
-/// `None` if there is no such thing, or no nf_tables in this kernel.
+/// `None` if there is no such thing, or no nf_tables in this kernel. There can be nothing by a name
+/// that is longer than the kernel takes one (`ERANGE`).
 fn none_if_absent<T>(answer: Result<T>) -> Result<Option<T>> {
     match answer {
-        Err(error) if error.is_absent() || error.is_unsupported() => Ok(None),
+        Err(error) if error.is_absent() || error.is_unsupported() || error.is(Errno::ERANGE) => {
+            Ok(None)
+        }
         answer => answer.map(Some),
     }
 }

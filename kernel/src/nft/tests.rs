@@ -117,7 +117,9 @@ fn chains_are_found_by_name_and_their_rules_deleted_one_by_one() {
     let inside = nft.rules_of(&SUBNET).unwrap();
     assert!(nft.commit(&[SUBNET.delete_empty()]).unwrap_err().is(Errno::EBUSY));
     nft.commit(&[SUBNET.delete_rule(inside[0].handle), SUBNET.delete_empty()]).unwrap();
-    assert_eq!(nft.exist(&[SUBNET]).unwrap(), [false]);
+    let endless = "n".repeat(1000);
+    let impossible = Chain { table: TABLE, name: &endless };
+    assert_eq!(nft.exist(&[SUBNET, impossible, BASE]).unwrap(), [false, false, true]);
 }
 
 #[test]

@@ -46,3 +46,41 @@ fn hash(text: &str, digits: usize) -> String {
     hex.truncate(digits);
     hex
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// As version 1.9.1 of the bridge makes them.
+    #[test]
+    fn the_names_are_the_reference_s() {
+        let attachment = Attachment::new("net", "pod", "enf").unwrap();
+        assert_eq!(chain("net", "pod"), "CNI-6230a40fd8ffb95b5b30f6b5");
+        assert_eq!(comment("net", "pod"), r#"name: "net" id: "pod""#);
+        let nftables = "a4861f4ae9f7d238-8f5cac22cc7cb592, net: net, if: enf, id: pod";
+        assert!(nftables.starts_with(&rule_key(&attachment)));
+        assert!(rule_key(&attachment).starts_with(&network_key("net")));
+        assert_eq!(spoof_check(&attachment), "pod-enf");
+    }
+
+    #[test]
+    fn a_comment_tells_the_container_of_its_network_only() {
+        assert_eq!(container_of(r#"name: "net" id: "pod""#, "net"), Some("pod"));
+        for comment in [
+            r#"name: "net2" id: "pod""#,
+            r#"name: "net" id: "pod"#,
+            r#"dnat name: "net" id: "pod""#,
+            "",
+        ] {
+            assert_eq!(container_of(comment, "net"), None, "{comment}");
+        }
+    }
+
+    /// The kernel of a node has one chain for both: only the comment tells them apart.
+    #[test]
+    fn two_containers_may_share_a_chain_s_name() {
+        assert_eq!(chain("net", "2pod"), chain("net2", "pod"));
+        assert_ne!(comment("net", "2pod"), comment("net2", "pod"));
+    }
+}
