@@ -34,7 +34,7 @@ const fn content() -> [u8; CONTENT] {
 
 /// `Elf64_Nhdr`, the owner and the content, as they lie in the file.
 #[repr(C, align(4))]
-struct Note {
+pub(crate) struct Note {
     owner_length: u32,
     content_length: u32,
     kind: u32,
@@ -42,7 +42,8 @@ struct Note {
     content: [u8; CONTENT],
 }
 
-const fn note() -> Note {
+/// This binary's own. [`crate::process`] puts it where it is found.
+pub(crate) const fn note() -> Note {
     Note {
         owner_length: OWNER_LENGTH,
         content_length: CONTENT as u32,
@@ -50,15 +51,6 @@ const fn note() -> Note {
         owner: *OWNER,
         content: content(),
     }
-}
-
-// The attribute counts as unsafe because a section's name gives it a meaning to the linker; a
-// section of notes is only read.
-#[allow(unsafe_code)]
-mod carried {
-    #[used]
-    #[unsafe(link_section = ".note.cbr0")]
-    static NOTE: super::Note = super::note();
 }
 
 /// Whether the file is a binary of ours, of the version that asks.

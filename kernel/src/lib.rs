@@ -15,6 +15,7 @@ pub mod neighbour;
 pub mod netlink;
 pub mod netns;
 pub mod nft;
+mod process;
 pub mod route;
 mod rtnl;
 pub mod sysctl;

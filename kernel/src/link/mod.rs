@@ -3,14 +3,15 @@
 mod bridge;
 mod get;
 mod kind;
+mod removal;
 mod set;
 mod veth;
 
 pub use bridge::{Bridge, set_hairpin};
 pub use kind::{IpvlanMode, Kind, MacvlanMode, NewLink};
 pub use set::{
-    delete, move_to, set_alias, set_down, set_mac, set_master, set_mtu, set_name, set_promiscuous,
-    set_up,
+    delete, delete_other_end, move_to, set_alias, set_down, set_mac, set_master, set_mtu, set_name,
+    set_promiscuous, set_up,
 };
 pub use veth::{Veth, VethPeer};
 
@@ -22,6 +23,9 @@ use crate::netlink::{Attributes, Reply};
 /// `struct ifinfomsg`.
 const HEADER: usize = 16;
 const RTM_NEWLINK: u16 = libc::RTM_NEWLINK;
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_NEW_NETNSID: u16 = 45;
+const IFLA_TARGET_NETNSID: u16 = 46;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
@@ -56,6 +60,9 @@ pub struct Link {
     /// For a veth: the index of its other end; for a link on top of another, the index of that.
     /// Either in the other link's namespace.
     pub peer: Option<u32>,
+    /// The namespace of that, by the number that the asked one has for it; none if it is the same,
+    /// negative if it is about to die.
+    pub peer_namespace: Option<i32>,
     /// For the kinds that are made by [`NewLink`]: what the link was told.
     pub made_as: Option<Kind>,
     /// For a port of a bridge: its state there.
@@ -109,6 +116,9 @@ impl Link {
                 libc::IFLA_MTU => link.mtu = attribute.u32().unwrap_or(0),
                 libc::IFLA_OPERSTATE => link.operstate = attribute.u8().unwrap_or(0),
                 libc::IFLA_MASTER => link.master = attribute.u32(),
+                IFLA_LINK_NETNSID => {
+                    link.peer_namespace = attribute.u32().map(u32::cast_signed);
+                }
                 libc::IFLA_LINK => link.peer = attribute.u32(),
                 libc::IFLA_LINKINFO => link.parse_info(&attribute.nested()),
                 _ => {}

@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd;
 
 use nix::libc;
 
-use super::header;
+use super::{IFLA_TARGET_NETNSID, Link, header};
 use crate::netlink::Message;
 use crate::{MacAddress, NetNs};
 
@@ -69,6 +69,16 @@ pub fn move_to(index: u32, namespace: &NetNs, name: &str) -> Message {
 /// Removes a link; a veth's other end goes with it.
 pub fn delete(index: u32) -> Message {
     Message::new(format!("delete link {index}"), libc::RTM_DELLINK, 0, &header(index, 0, 0))
+}
+
+/// Removes a veth by way of its other end, wherever that is: so this end is the last of which the
+/// kernel tells that it is gone. `None` for other links, and if there is no way to the other end.
+pub fn delete_other_end(link: &Link) -> Option<Message> {
+    let peer = link.peer.filter(|_| link.kind == "veth")?;
+    let namespace = link.peer_namespace.filter(|number| *number >= 0)?;
+    let what = format!("delete link {}, the other end of {:?}", peer, link.name);
+    let message = Message::new(what, libc::RTM_DELLINK, 0, &header(peer, 0, 0));
+    Some(message.put(IFLA_TARGET_NETNSID, &namespace.to_ne_bytes()))
 }
 
 fn set(what: String, index: u32, flags: i32, change: i32) -> Message {

@@ -1,6 +1,7 @@
 //! What can go wrong between us and the kernel.
 
 use std::io;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
@@ -42,6 +43,14 @@ pub enum Error {
         what: String,
         /// How often the dump was started.
         tries: u32,
+    },
+    /// The kernel has not told in time that something has happened.
+    #[error("{what}: not done within {} s; try again when the node is calmer", waited.as_secs())]
+    TooLate {
+        /// The request in words.
+        what: String,
+        /// How long it was waited for.
+        waited: Duration,
     },
     /// The kernel said nothing where the protocol promises an answer.
     #[error("{what}: the kernel gave no answer")]

@@ -11,5 +11,5 @@ mod socket;
 pub use attribute::{Attribute, Attributes};
 pub use error::{Error, Result};
 pub use message::{Message, Reply};
-pub(crate) use socket::open_in;
+pub(crate) use socket::{News, open_in};
 pub use socket::{Protocol, Socket};

@@ -55,6 +55,15 @@ pub(crate) fn open_in<T>(ns: &NetNs, open: impl FnOnce() -> Result<T>) -> Result
     ns.run(open).map_err(Box::new)?
 }
 
+/// What a socket that hears of changes has received.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// Something has changed.
+    Event(Reply),
+    /// The kernel has handled the request.
+    Answer(Result<()>),
+}
+
 /// A message read from the socket: its header's fields and what follows.
 struct Incoming<'a> {
     kind: u16,
@@ -197,6 +206,43 @@ impl Socket {
                 {
                     return Ok(None);
                 }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The bytes of a request, for whoever sends them on this socket; [`Socket::news`] has the
+    /// answer.
+    pub(crate) fn prepare(&mut self, message: &Message) -> Vec<u8> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut bytes = Vec::new();
+        message.finish(self.sequence, NLM_F_ACK, &mut bytes);
+        bytes
+    }
+
+    /// Sends what [`Socket::prepare`] made.
+    pub(crate) fn send_prepared(&mut self, message: &Message, bytes: &[u8]) -> Result<()> {
+        self.send(message.what(), bytes)
+    }
+
+    /// What has arrived, without waiting: multicast messages, and among them the answer to the
+    /// request that was prepared last. If the queue overflowed, some of it is lost.
+    pub(crate) fn news(&mut self, message: &Message) -> Result<Vec<News>> {
+        let mut news = Vec::new();
+        loop {
+            match self.receive(message.what()) {
+                Ok(true) => {
+                    news.extend(incoming(&self.buffer).filter_map(|incoming| match incoming.kind {
+                        NLMSG_ERROR if incoming.sequence == self.sequence => {
+                            Some(News::Answer(incoming.acknowledgement(message.what())))
+                        }
+                        NLMSG_ERROR => None,
+                        _ => Some(News::Event(incoming.reply())),
+                    }))
+                }
+                Ok(false) => return Ok(news),
+                Err(Error::Socket { source, .. })
+                    if source.raw_os_error() == Some(libc::ENOBUFS) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -15,8 +15,8 @@ use kernel::{MacAddress, NetNs, Rtnl};
 
 use crate::container_end::Container;
 use crate::error::{Error, Result};
-use crate::mac;
 use crate::valid::Valid;
+use crate::{mac, removal};
 
 /// A veth pair to be made, beyond what follows from the attachment.
 #[derive(Clone, Copy, Debug)]
@@ -76,11 +76,13 @@ pub fn find(host: &mut Rtnl, attachment: &Attachment) -> Result<Vec<Link>> {
 /// Removes what the attachment owns on the host; the container's end goes with it.
 ///
 /// # Errors
-/// The kernel refuses.
+/// The kernel refuses, or does not tell in time that it is gone.
 pub fn remove(attachment: &Attachment) -> Result<()> {
     let mut host = Rtnl::open()?;
-    let own = find(&mut host, attachment)?;
-    delete(&mut host, &own)
+    match &find(&mut host, attachment)?[..] {
+        [own] => removal::of_link(host, own),
+        all => delete(&mut host, all),
+    }
 }
 
 /// A veth that the reference plugin made has a name of its own on the host: it is removed from the
@@ -94,7 +96,7 @@ pub fn remove_unclaimed(call: &Call, netns: Option<&Path>) -> Result<bool> {
     let found = container.rtnl.link_by_name(&call.attachment.ifname)?;
     match found.filter(|link| link.kind == "veth") {
         Some(found) if is_unclaimed(&found)? => {
-            delete(&mut container.rtnl, &[found])?;
+            removal::of_link(container.rtnl, &found)?;
             Ok(true)
         }
         _ => Ok(false),
@@ -119,7 +121,8 @@ pub fn collect(valid: &Valid<'_>) -> Result<()> {
     delete(&mut host, &garbage)
 }
 
-/// Removes links; one that is gone already is no error.
+/// Removes links, and waits until the kernel has forgotten them; one that is gone already is no
+/// error.
 ///
 /// # Errors
 /// The kernel refuses one of them. The others have been tried all the same.

@@ -1,11 +1,26 @@
 //! DEL, and what undoes an ADD that failed: in which order an attachment's things go.
 
 use std::path::Path;
+use std::time::Duration;
 
 use cni_conf::plugin::Call;
+use kernel::Rtnl;
+use kernel::link::Link;
 
 use crate::addresses;
 use crate::error::{Error, Result};
+
+/// How long a link may take to go. The lock that the kernel needs for it may be held for seconds
+/// while many namespaces die; runtimes wait for minutes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Removes a link of the namespace that the socket is of; it is out of use when this returns.
+///
+/// # Errors
+/// The kernel refuses, or does not tell in time that it is gone.
+pub fn of_link(rtnl: Rtnl, link: &Link) -> Result<()> {
+    Ok(rtnl.remove(link, PATIENCE)?)
+}
 
 /// Goes on after `links`, the removal of the attachment's links, was tried: with the `others`, and
 /// last with the addresses. Each step is tried, whatever became of the rest; but the addresses are

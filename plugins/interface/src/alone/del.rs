@@ -7,7 +7,7 @@ use cni_conf::plugin::Call;
 use super::Alone;
 use crate::container_end::Container;
 use crate::error::Result;
-use crate::{addresses, host_end, removal};
+use crate::{addresses, removal};
 
 /// Removes everything of the attachment. An interface in a namespace that is not named goes with
 /// the namespace. One that another attachment owns stays: the path may have become another
@@ -32,7 +32,7 @@ fn remove(kind: &str, call: &Call, netns: Option<&Path>) -> Result<()> {
     let found = container.rtnl.link_by_name(&call.attachment.ifname)?;
     let alias = call.attachment.alias();
     match found.filter(|link| link.kind == kind && [&alias, ""].contains(&link.alias.as_str())) {
-        Some(own) => host_end::delete(&mut container.rtnl, &[own]),
+        Some(own) => removal::of_link(container.rtnl, &own),
         None => Ok(()),
     }
 }
