@@ -7,8 +7,8 @@ use cni_conf::plugin::Call;
 use kernel::Rtnl;
 use kernel::link::Link;
 
-use crate::addresses;
 use crate::error::{Error, Result};
+use crate::{addresses, host_end, reference};
 
 /// How long a link may take to go. The lock that the kernel needs for it may be held for seconds
 /// while many namespaces die; runtimes wait for minutes.
@@ -20,6 +20,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The kernel refuses, or does not tell in time that it is gone.
 pub fn of_link(rtnl: Rtnl, link: &Link) -> Result<()> {
     Ok(rtnl.remove(link, PATIENCE)?)
+}
+
+/// Removes the veths of an attachment, those that the reference plugin made included, and then what
+/// that one left in the packet filter. What became of the one, and of the other.
+pub fn of_veths(
+    call: &Call,
+    netns: Option<&Path>,
+    leftovers: &[reference::Kind],
+) -> (Result<()>, Result<()>) {
+    let own = host_end::remove(&call.attachment);
+    match own.and_then(|()| host_end::remove_unclaimed(call, netns)) {
+        Ok(of_reference) => (Ok(()), reference::remove(call, netns, of_reference, leftovers)),
+        // The container may still use what is left.
+        Err(error) => (Err(error), Ok(())),
+    }
 }
 
 /// Goes on after `links`, the removal of the attachment's links, was tried: with the `others`, and

@@ -20,6 +20,7 @@ use cni_conf::error::CniError;
 use cni_conf::plugin::{Call, Plugin, Upkeep};
 use cni_conf::result::CniResult;
 use kernel::Rtnl;
+use plugin_interface::reference::{self, Kind};
 use plugin_interface::{Error, Masquerade, Result, Valid, addresses, host_end, removal, status};
 
 use crate::conf::Conf;
@@ -55,9 +56,8 @@ impl Plugin for Ptp {
 
 /// Removes everything of the attachment; the addresses and routes on the host go with the veth.
 fn del(call: &Call, netns: Option<&Path>) -> Result<()> {
-    let own = host_end::remove(&call.attachment);
-    let links = own.and_then(|()| host_end::remove_unclaimed(call, netns));
-    removal::finish(call, netns, links, [Masquerade::remove(&call.attachment)])
+    let (links, leftovers) = removal::of_veths(call, netns, &[Kind::Masquerade]);
+    removal::finish(call, netns, links, [Masquerade::remove(&call.attachment), leftovers])
 }
 
 /// Removes what an ADD of ours made.
@@ -69,7 +69,12 @@ fn undo(call: &Call, netns: &Path) -> Result<()> {
 /// Removes what no valid attachment of the network owns.
 fn gc(upkeep: &Upkeep) -> Result<()> {
     let Some(valid) = Valid::of(upkeep)? else { return Ok(()) };
-    Error::all([host_end::collect(&valid), Masquerade::collect(&valid), addresses::collect(upkeep)])
+    Error::all([
+        host_end::collect(&valid),
+        Masquerade::collect(&valid),
+        reference::collect(&valid),
+        addresses::collect(upkeep),
+    ])
 }
 
 /// Looks at what an ADD would look at before IPAM.
