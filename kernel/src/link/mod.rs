@@ -32,6 +32,7 @@ const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BR_STP_STATE: u16 = 5;
 
 /// `RFC 2863` operational state "up": frames pass.
+const OPERSTATE_UNKNOWN: u8 = 0;
 const OPERSTATE_UP: u8 = 6;
 /// `BR_STATE_FORWARDING` of `linux/if_bridge.h`.
 const PORT_FORWARDING: u8 = 3;
@@ -92,8 +93,17 @@ impl Link {
     }
 
     /// Whether frames pass at the link itself.
+    ///
+    /// A bridge is made with carrier, and passes them, but Linux 6.1 leaves its operational state
+    /// unknown until the carrier changes, which need not be ever: a first port that has carrier
+    /// when it comes changes nothing.
     pub fn is_running(&self) -> bool {
-        self.operstate == OPERSTATE_UP
+        let untold = self.kind == "bridge" && self.operstate == OPERSTATE_UNKNOWN;
+        self.operstate == OPERSTATE_UP || untold && self.has_carrier()
+    }
+
+    fn has_carrier(&self) -> bool {
+        self.flags & libc::IFF_LOWER_UP as u32 != 0
     }
 
     /// Whether frames pass as far as the link knows; some kinds, such as dummies, know nothing.

@@ -96,6 +96,20 @@ fn a_port_forwards_once_both_ends_are_up() {
 }
 
 #[test]
+fn of_links_in_an_unknown_state_only_a_bridge_with_carrier_runs() {
+    let link = |kind: &str, flags: i32| Link {
+        kind: kind.to_owned(),
+        flags: flags as u32,
+        operstate: OPERSTATE_UNKNOWN,
+        ..Link::default()
+    };
+    assert!(link("bridge", libc::IFF_LOWER_UP).is_running());
+    assert!(!link("bridge", libc::IFF_RUNNING).is_running());
+    // A port has carrier before its queue is ready.
+    assert!(!link("veth", libc::IFF_LOWER_UP).is_running());
+}
+
+#[test]
 fn alias_hairpin_promiscuity_and_mac_are_set() {
     let mut lab = Lab::new();
     let bridge = lab.bridge();
