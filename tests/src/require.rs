@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use kernel::{NetNs, Rtnl};
+use kernel::NetNs;
+use kernel::nft::{Family, Nft, Table};
 
 use crate::error::{Context, LabError, Result};
 
@@ -40,6 +42,8 @@ pub enum Part {
     Strace,
     /// `systemd-analyze`, of systemd. No systemd need run.
     SystemdAnalyze,
+    /// The folder of user-mode Linux, as Debian's packages have it.
+    Uml,
 }
 
 impl Part {
@@ -57,6 +61,7 @@ impl Part {
             Part::Firewall => "firewall",
             Part::Strace => "strace",
             Part::SystemdAnalyze => "systemd-analyze",
+            Part::Uml => "uml",
         }
     }
 
@@ -64,7 +69,11 @@ impl Part {
     pub fn find(self) -> Option<PathBuf> {
         let fetched = env::var_os("CBR0_PARTS_DIR").map(|dir| Path::new(&dir).join(self.name()));
         fetched.filter(|path| path.exists()).or_else(|| match self {
-            Part::Firewall | Part::Iptables | Part::Reference | Part::ReferenceDebian => None,
+            Part::Firewall
+            | Part::Iptables
+            | Part::Reference
+            | Part::ReferenceDebian
+            | Part::Uml => None,
             _ => in_path(self.name()),
         })
     }
@@ -114,6 +123,23 @@ pub fn link_kind(kind: &str) -> Result<bool> {
     }
     missing(kind, "this kernel does not know links of this kind: run the test on one that does")?;
     Ok(false)
+/// As [`root`], and for the tables that see IPv4 and IPv6, which masquerading needs.
+///
+/// # Errors
+/// As [`root`], or the kernel fails in another way than by not having them.
+pub fn nf_tables() -> Result<bool> {
+    if !root()? {
+        return Ok(false);
+    }
+    let probe = Table { family: Family::Inet, name: "probe" };
+    match Nft::open_in(&NetNs::create()?).and_then(|mut nft| nft.commit(&[probe.add()])) {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_unsupported() => {
+            missing("nf_tables", "the kernel was built without CONFIG_NF_TABLES_INET")?;
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether this process may make network namespaces.

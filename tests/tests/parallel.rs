@@ -17,7 +17,7 @@ const AT_ONCE: usize = 16;
 
 fn network(host: &Node) -> Result<Network> {
     Network::from_value(&json!({"cniVersion": "1.1.0", "name": "net", "plugins": [{
-        "type": "bridge", "bridge": "cbr0", "isDefaultGateway": true, "ipMasq": true,
+        "type": "bridge", "bridge": "cbr0", "isDefaultGateway": true, "ipMasq": require::nf_tables()?,
         "ipam": {
             "type": "host-local",
             "ranges": [[{"subnet": "10.0.1.0/24"}], [{"subnet": "fd00:0:0:1::/64"}]],

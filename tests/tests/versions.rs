@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 fn network(host: &Node, version: SpecVersion) -> Result<Network> {
     Network::from_value(&json!({"cniVersion": version.as_str(), "name": "net", "plugins": [{
-        "type": "bridge", "bridge": "cbr0", "isGateway": true, "ipMasq": true,
+        "type": "bridge", "bridge": "cbr0", "isGateway": true, "ipMasq": require::nf_tables()?,
         "ipam": {
             "type": "host-local",
             "ranges": [[{"subnet": "10.0.1.0/24"}]],

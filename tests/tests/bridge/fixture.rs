@@ -21,6 +21,11 @@ impl Host {
         Ok(if require::root()? { Some(Host { node: Node::create("host")? }) } else { None })
     }
 
+    /// As [`Host::new`], for a network that masquerades.
+    pub(crate) fn masquerading() -> Result<Option<Host>> {
+        Ok(if require::nf_tables()? { Host::new()? } else { None })
+    }
+
     /// The network `cbr0`: addresses of 10.0.1.0/24 behind a gateway, with these keys besides.
     pub(crate) fn network(&self, keys: &Value) -> Network {
         let mut plugin = json!({

@@ -78,7 +78,7 @@ fn a_name_that_another_attachment_has_is_left_to_it() -> Outcome {
 
 #[test]
 fn del_needs_no_namespace_no_interface_and_no_sound_range() -> Outcome {
-    let Some(host) = Host::new()? else { return Ok(()) };
+    let Some(host) = Host::masquerading()? else { return Ok(()) };
     let network = host.network(&json!({"ipMasq": true}));
     let before = host.warm_up(&network)?;
 
@@ -120,7 +120,7 @@ fn del_removes_the_veth_that_the_reference_plugin_made() -> Outcome {
 
 #[test]
 fn del_leaves_an_interface_that_another_attachment_owns() -> Outcome {
-    let Some(host) = Host::new()? else { return Ok(()) };
+    let Some(host) = Host::masquerading()? else { return Ok(()) };
     let network = host.network(&json!({"ipMasq": true}));
     let mut other = network.clone();
     other.name = "other".into();
@@ -154,7 +154,7 @@ fn rival(host: &Host, store: &str) -> Network {
 
 #[test]
 fn a_masqueraded_address_stays_with_a_living_owner_and_leaves_a_dead_one() -> Outcome {
-    let Some(host) = Host::new()? else { return Ok(()) };
+    let Some(host) = Host::masquerading()? else { return Ok(()) };
     let network = host.network(&json!({"ipMasq": true, "ipam": host.host_local(&json!({"subnet": "10.0.1.0/24", "rangeStart": "10.0.1.9"}))}));
     let holder = Pod::create("holder")?;
     let held = host.runtime()?.add(&network, &holder.attachment())?;
@@ -181,7 +181,7 @@ fn a_masqueraded_address_stays_with_a_living_owner_and_leaves_a_dead_one() -> Ou
 
 #[test]
 fn masquerading_of_one_network_leaves_with_its_last_container() -> Outcome {
-    let Some(host) = Host::new()? else { return Ok(()) };
+    let Some(host) = Host::masquerading()? else { return Ok(()) };
     let network = host.network(&json!({"ipMasq": true}));
     host.warm_up(&network)?;
     let (first, second) = (Pod::create("first")?, Pod::create("second")?);

@@ -107,7 +107,7 @@ fn another_gateway_address_on_the_bridge_is_refused_and_kept() -> Outcome {
 
 #[test]
 fn a_route_that_the_kernel_refuses_undoes_the_add() -> Outcome {
-    let Some(host) = Host::new()? else { return Ok(()) };
+    let Some(host) = Host::masquerading()? else { return Ok(()) };
     let before = host.warm_up(&host.network(&json!({"ipMasq": true})))?;
     let unreachable =
         json!({"subnet": "10.0.1.0/24", "routes": [{"dst": "192.0.2.0/24", "gw": "203.0.113.1"}]});

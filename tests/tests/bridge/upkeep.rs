@@ -13,7 +13,7 @@ use crate::fixture::{Host, assert_error, host_end, refused};
 
 #[test]
 fn gc_removes_exactly_what_no_valid_attachment_owns() -> Outcome {
-    let Some(host) = Host::new()? else { return Ok(()) };
+    let Some(host) = Host::masquerading()? else { return Ok(()) };
     let network = host.network(&json!({"ipMasq": true}));
     host.warm_up(&network)?;
     let mut runtime = host.runtime()?;
@@ -33,7 +33,7 @@ fn gc_removes_exactly_what_no_valid_attachment_owns() -> Outcome {
 
 #[test]
 fn gc_removes_the_chain_of_a_del_that_was_killed() -> Outcome {
-    let Some(host) = Host::new()? else { return Ok(()) };
+    let Some(host) = Host::masquerading()? else { return Ok(()) };
     let network = host.network(&json!({"ipMasq": true}));
     let before = host.warm_up(&network)?;
     let table = Table { family: Family::Inet, name: "cbr0_masquerade" };
@@ -45,7 +45,7 @@ fn gc_removes_the_chain_of_a_del_that_was_killed() -> Outcome {
 
 #[test]
 fn gc_leaves_other_networks_alone() -> Outcome {
-    let Some(host) = Host::new()? else { return Ok(()) };
+    let Some(host) = Host::masquerading()? else { return Ok(()) };
     let network = host.network(&json!({"ipMasq": true}));
     let mut other = network.clone();
     other.name = "other".into();
