@@ -28,6 +28,7 @@ pub mod snapshot;
 pub mod strace;
 pub mod syncer;
 pub mod topology;
+pub mod uml;
 pub mod wait;
 
 pub use error::{Failure, LabError, Outcome, Result};
