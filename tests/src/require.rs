@@ -11,9 +11,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use kernel::{NetNs, Rtnl};
-use kernel::NetNs;
 use kernel::nft::{Family, Nft, Table};
+use kernel::{NetNs, Rtnl};
 
 use crate::error::{Context, LabError, Result};
 
@@ -123,6 +122,8 @@ pub fn link_kind(kind: &str) -> Result<bool> {
     }
     missing(kind, "this kernel does not know links of this kind: run the test on one that does")?;
     Ok(false)
+}
+
 /// As [`root`], and for the tables that see IPv4 and IPv6, which masquerading needs.
 ///
 /// # Errors

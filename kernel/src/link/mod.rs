@@ -99,10 +99,10 @@ impl Link {
     /// when it comes changes nothing.
     pub fn is_running(&self) -> bool {
         let untold = self.kind == "bridge" && self.operstate == OPERSTATE_UNKNOWN;
-        self.operstate == OPERSTATE_UP || untold && self.has_carrier()
+        self.operstate == OPERSTATE_UP || untold && self.is_lower_up()
     }
 
-    fn has_carrier(&self) -> bool {
+    fn is_lower_up(&self) -> bool {
         self.flags & libc::IFF_LOWER_UP as u32 != 0
     }
 

@@ -232,13 +232,15 @@ impl Socket {
         loop {
             match self.receive(message.what()) {
                 Ok(true) => {
-                    news.extend(incoming(&self.buffer).filter_map(|incoming| match incoming.kind {
-                        NLMSG_ERROR if incoming.sequence == self.sequence => {
-                            Some(News::Answer(incoming.acknowledgement(message.what())))
-                        }
-                        NLMSG_ERROR => None,
-                        _ => Some(News::Event(incoming.reply())),
-                    }))
+                    news.extend(incoming(&self.buffer).filter_map(
+                        |incoming| match incoming.kind {
+                            NLMSG_ERROR if incoming.sequence == self.sequence => {
+                                Some(News::Answer(incoming.acknowledgement(message.what())))
+                            }
+                            NLMSG_ERROR => None,
+                            _ => Some(News::Event(incoming.reply())),
+                        },
+                    ));
                 }
                 Ok(false) => return Ok(news),
                 Err(Error::Socket { source, .. })
