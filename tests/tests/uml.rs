@@ -1,8 +1,7 @@
 //! The laboratory in user-mode Linux tells how tests inside end, and has what it is there for.
 //!
 //! The inner test is one of this file, which does nothing but what a variable tells it to.
-#![allow(clippy::unwrap_used)]
-#![allow(clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
 use std::process::Command;
