@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 use nix::libc;
 
-use super::chain::{NFTA_CHAIN_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE};
+use super::chain::{NFTA_CHAIN_NAME, NFTA_CHAIN_TABLE, NFTA_CHAIN_USE, NFTA_RULE_TABLE};
 use super::set::{
     NFTA_SET_ELEM_LIST_ELEMENTS, NFTA_SET_NAME, NFTA_SET_TABLE, NFTA_SET_USERDATA, SET_COMMENT,
 };
@@ -64,13 +64,25 @@ impl Nft {
     /// # Errors
     /// The kernel refuses to say.
     pub fn exist(&mut self, chains: &[Chain<'_>]) -> Result<Vec<bool>> {
+        Ok(self.uses(chains)?.iter().map(Option::is_some).collect())
+    }
+
+    /// For each of these chains how often it is used, by one datagram: the rules in it and the
+    /// jumps to it are counted together. `None` where there is no such chain.
+    ///
+    /// # Errors
+    /// The kernel refuses to say.
+    pub fn uses(&mut self, chains: &[Chain<'_>]) -> Result<Vec<Option<u32>>> {
         let ask = |chain: &Chain<'_>| {
             let what = format!("look for nf_tables chain {:?}", chain.name);
             chain.named(request(what, libc::NFT_MSG_GETCHAIN, 0, chain.table.family))
         };
         let asked: Vec<_> = chains.iter().map(ask).collect();
         let answers = self.socket.get(&asked)?.into_iter();
-        answers.map(|answer| Ok(none_if_absent(answer)?.is_some())).collect()
+        let count = |reply: Reply| {
+            bytes(&reply, NFTA_CHAIN_USE).first_chunk().copied().map_or(0, u32::from_be_bytes)
+        };
+        answers.map(|answer| Ok(none_if_absent(answer)?.map(count))).collect()
     }
 
     /// A table's sets and maps that have a name; none if there is no such table.

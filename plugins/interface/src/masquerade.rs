@@ -65,11 +65,13 @@ impl Masquerade {
     pub fn add(&mut self, attachment: &Attachment, ips: &[IpConfig]) -> Result<()> {
         let networks: Vec<_> = ips.iter().map(|ip| ip.address).collect();
         let keys = attach(attachment, &networks);
-        let mut changes = keys.clone();
+        // The first of its network makes the chain, or all but the keys. It is asked for, since the
+        // kernel takes tens of milliseconds to undo a transaction that does not hold.
+        let mut changes = if self.has_chains(&networks)? { Vec::new() } else { frame(&networks) };
+        changes.extend(keys.iter().cloned());
         for _ in 0..TRIES {
             match self.nft.commit(&changes) {
-                // The first of its network has to make the chain, or all but the keys; somebody
-                // dead has to make room.
+                // The chain has just gone; or somebody dead has to make room.
                 Err(error) if error.is(Errno::ENOENT) || error.is(Errno::EEXIST) => {}
                 done => return Ok(done?),
             }
@@ -156,10 +158,23 @@ impl Masquerade {
         Ok(())
     }
 
-    fn remove_unused(&mut self, chains: impl IntoIterator<Item = String>) -> Result<()> {
-        for chain in chains {
-            match self.nft.commit(&[Chain { table: TABLE, name: &chain }.delete()]) {
-                // Another container of the network still jumps there, or the last one just left.
+    /// Whether the chains of these networks are there.
+    fn has_chains(&mut self, networks: &[IpNetwork]) -> Result<bool> {
+        let names: Vec<_> = networks.iter().map(chain_name).collect();
+        let chains: Vec<_> = names.iter().map(|name| Chain { table: TABLE, name }).collect();
+        Ok(self.nft.exist(&chains)?.into_iter().all(|is_there| is_there))
+    }
+
+    fn remove_unused(&mut self, names: impl IntoIterator<Item = String>) -> Result<()> {
+        let names: Vec<_> = names.into_iter().collect();
+        let chains: Vec<_> = names.iter().map(|name| Chain { table: TABLE, name }).collect();
+        let uses = self.nft.uses(&chains)?;
+        // Its own rule is one use; every container of the network that jumps there is another.
+        let is_unused = |uses: Option<u32>| uses.is_some_and(|uses| uses <= 1);
+        let unused = chains.iter().zip(uses).filter(|(_, uses)| is_unused(*uses));
+        for (chain, _) in unused {
+            match self.nft.commit(&[chain.delete()]) {
+                // Somebody has just come, or the last one just left.
                 Err(error) if !error.is(Errno::EBUSY) && !error.is_absent() => {
                     return Err(error.into());
                 }
