@@ -39,7 +39,7 @@ pub enum Command {
     /// The routes to a node whose lease in etcd has expired are held until then, for it may well
     /// be alive. A node that was alive after all takes its subnet again by itself.
     Forget(Forget),
-    /// Put the plugins bridge, host-local, loopback and static where container runtimes look.
+    /// Put the plugins where container runtimes look.
     ///
     /// A file of the same name that is not of cbr0 is kept aside, as NAME.cbr0-saved. What an
     /// interrupted run left, the next one finishes.

@@ -101,6 +101,11 @@ fn killed_then_gc(sample: &Sample) -> Outcome {
         strace.kill_at(syscall, scene.add()?, &scene.host)?;
         let (other, network) = (Pod::create("other")?, &scene.network);
         let mut runtime = scene.runtime()?;
+        if sample.lends() {
+            // What is with a Pod that lives GC cannot see, and DEL brings it home.
+            runtime.gc(network, &[])?;
+            runtime.del(network, &scene.last_words())?;
+        }
         runtime.add(network, &other.attachment())?;
         runtime.check(network, &other.attachment())?;
         runtime.gc(network, &[&other.attachment()])?;

@@ -8,7 +8,19 @@ use cbr0_tests::snapshot::{Shared, Snapshot};
 use cbr0_tests::{Outcome, Result, bins, require};
 use serde_json::{Value, json};
 
-const PLUGINS: [&str; 4] = ["bridge", "loopback", "host-local", "static"];
+const PLUGINS: [&str; 11] = [
+    "bridge",
+    "loopback",
+    "host-local",
+    "static",
+    "ptp",
+    "dummy",
+    "host-device",
+    "ipvlan",
+    "macvlan",
+    "tap",
+    "vlan",
+];
 const VERBS: [&str; 5] = ["ADD", "DEL", "CHECK", "GC", "STATUS"];
 
 /// Error codes of the specification.

@@ -22,7 +22,19 @@ use step::Step;
 pub const BIN_DIR: &str = "/opt/cni/bin";
 
 /// The plugins that are built beside this program.
-const PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "static"];
+const PLUGINS: [&str; 11] = [
+    "bridge",
+    "dummy",
+    "host-device",
+    "host-local",
+    "ipvlan",
+    "loopback",
+    "macvlan",
+    "ptp",
+    "static",
+    "tap",
+    "vlan",
+];
 
 /// Puts the plugins in `from` into `bin_dir`. Says to `out` what it does, a line a step; a dry run
 /// says the same and does nothing.

@@ -20,9 +20,16 @@ fn the_plugins_go_in_and_out_and_what_others_put_there_is_as_before() -> Outcome
         said,
         "keep /bin/bridge aside as /bin/bridge.cbr0-saved\n\
          write /bin/bridge, from /built/bridge\n\
+         write /bin/dummy, from /built/dummy\n\
+         write /bin/host-device, from /built/host-device\n\
          write /bin/host-local, from /built/host-local\n\
+         write /bin/ipvlan, from /built/ipvlan\n\
          write /bin/loopback, from /built/loopback\n\
-         write /bin/static, from /built/static\n"
+         write /bin/macvlan, from /built/macvlan\n\
+         write /bin/ptp, from /built/ptp\n\
+         write /bin/static, from /built/static\n\
+         write /bin/tap, from /built/tap\n\
+         write /bin/vlan, from /built/vlan\n"
     );
     let installed = files(&scene.bin_dir)?;
     assert_eq!(installed.len(), PLUGINS.len() + 2, "{:?}", installed.keys());
@@ -43,9 +50,16 @@ fn the_plugins_go_in_and_out_and_what_others_put_there_is_as_before() -> Outcome
     assert_eq!(
         said,
         "put /bin/bridge.cbr0-saved back as /bin/bridge\n\
+         remove /bin/dummy\n\
+         remove /bin/host-device\n\
          remove /bin/host-local\n\
+         remove /bin/ipvlan\n\
          remove /bin/loopback\n\
-         remove /bin/static\n"
+         remove /bin/macvlan\n\
+         remove /bin/ptp\n\
+         remove /bin/static\n\
+         remove /bin/tap\n\
+         remove /bin/vlan\n"
     );
     scene.before.remove("host-local");
     assert_eq!(files(&scene.bin_dir)?, scene.before);

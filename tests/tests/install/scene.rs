@@ -11,7 +11,20 @@ use cbr0_tests::node::Node;
 use cbr0_tests::plugin::{Answer, Call};
 use cbr0_tests::{Result, bins};
 
-pub(crate) const PLUGINS: [&str; 4] = ["bridge", "host-local", "loopback", "static"];
+/// The two that the scene has something of already come first.
+pub(crate) const PLUGINS: [&str; 11] = [
+    "bridge",
+    "host-local",
+    "dummy",
+    "host-device",
+    "ipvlan",
+    "loopback",
+    "macvlan",
+    "ptp",
+    "static",
+    "tap",
+    "vlan",
+];
 pub(crate) const FOREIGN: &str = "#!/bin/sh\nexec /usr/lib/cni/bridge\n";
 
 /// What can be done to the folder.
