@@ -166,6 +166,14 @@ impl Scene {
     /// Something is.
     pub fn assert_nothing_left(&self, case: &str) -> Result<()> {
         self.assert_host_as_before(case)?;
+        self.assert_pod_as_before(case)
+    }
+
+    /// Asserts that nothing is left in the Pod.
+    ///
+    /// # Errors
+    /// Something is.
+    pub fn assert_pod_as_before(&self, case: &str) -> Result<()> {
         let pod = Snapshot::of(self.pod.netns())?;
         nothing_left(&self.before[1], &pod, &format!("{case}: in the Pod"))
     }

@@ -1,5 +1,5 @@
 //! An ADD is a transaction: killed at any moment, DEL finds what it left; failing at any step, it
-//! leaves nothing.
+//! leaves nothing. A DEL that was killed is finished by the next one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -22,6 +22,11 @@ macro_rules! transactions {
             #[test]
             fn killed_at_any_system_call_the_pod_of_another_name_is_not_disturbed() -> Outcome {
                 killed_then_gc(&$sample)
+            }
+
+            #[test]
+            fn del_killed_at_any_system_call_the_next_del_finds_the_rest() -> Outcome {
+                del_killed(&$sample)
             }
 
             #[test]
@@ -119,6 +124,40 @@ fn killed_then_gc(sample: &Sample) -> Outcome {
             scene.assert_host_as_before(&case)
         }
     })?;
+    Ok(())
+}
+
+/// A DEL and the child that it starts are killed at the same turn of a system call, each if it gets
+/// so far: some calls are made by the child alone, others by the DEL alone.
+fn del_killed(sample: &Sample) -> Outcome {
+    let Some(strace) = strace_for(sample)? else { return Ok(()) };
+    let scene = Scene::new(sample, VERSION)?;
+    let del =
+        |scene: &Scene| scene.runtime()?.call(&scene.network, 0, "DEL", Some(&scene.last_words()));
+    scene.runtime()?.add(&scene.network, &scene.pod.attachment())?;
+    let (answer, syscalls) = strace.syscalls(del(&scene)?, &scene.host)?;
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    let killed = AtomicUsize::new(0);
+    for_each(sample, &syscalls, |syscall, scene| {
+        let case = format!("DEL killed at {} number {}", syscall.name, syscall.turn);
+        scene.runtime()?.add(&scene.network, &scene.pod.attachment())?;
+        let ended = strace.kill_at(syscall, del(scene)?, &scene.host)?;
+        if ended.code != Some(0) {
+            killed.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut runtime = scene.runtime()?;
+        runtime.del(&scene.network, &scene.last_words())?;
+        scene.assert_pod_as_before(&format!("{case}, then DEL"))?;
+        // An address that was not released would be in the way.
+        let again = scene.add()?.run(&scene.host)?;
+        assert_eq!(again.code, Some(0), "{case}, then DEL, then ADD: {again:?}");
+        runtime.del(&scene.network, &scene.last_words())?;
+        // What a network's Pods share, and a DEL was killed over, goes with the last of them.
+        scene.assert_nothing_left(&format!("{case}, then DEL, ADD, DEL"))?;
+        Ok(())
+    })?;
+    let (killed, all) = (killed.into_inner(), syscalls.len());
+    assert!(killed * 10 > all * 8, "only {killed} of {all} were killed");
     Ok(())
 }
 

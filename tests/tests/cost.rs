@@ -20,6 +20,8 @@ struct Cost {
     datagrams: usize,
     /// Programs executed, the plugin itself among them.
     programs: usize,
+    /// Processes started.
+    children: usize,
     /// Names made, replaced or removed in the folder of reservations.
     names: usize,
 }
@@ -62,7 +64,7 @@ impl Bench {
             "-f",
             "-qq",
             "-e",
-            "trace=sendto,sendmsg,execve,linkat,rename,renameat,renameat2,unlink,unlinkat",
+            "trace=sendto,sendmsg,execve,?clone,?clone3,?fork,?vfork,linkat,rename,renameat,renameat2,unlink,unlinkat",
             "-o",
         ];
         let words = [&*self.strace.to_string_lossy()]
@@ -90,6 +92,7 @@ fn count(log: &Path) -> Cost {
     Cost {
         datagrams: calls(&["sendto", "sendmsg"]),
         programs: calls(&["execve"]),
+        children: calls(&["clone", "clone3", "fork", "vfork"]),
         names: calls(&["linkat", "rename", "renameat", "renameat2", "unlink", "unlinkat"]),
     }
 }
@@ -107,10 +110,10 @@ fn an_ipv4_container_costs_ten_datagrams() -> Outcome {
     let keys = json!({"ipam": {"subnet": "10.0.1.0/24"}});
     // Container: is the name free, configure, announce. Host: is there a bridge, its addresses,
     // are our names free, create, which index, marks, does the port forward.
-    let add = Cost { datagrams: 10, programs: 1, names: 2 };
-    // Host: which of our names are there, delete. Container: is anything left. Masquerading: has
-    // the owner a set. Reference plugin: are there chains of its names.
-    let del = Cost { datagrams: 5, programs: 1, names: 1 };
+    let add = Cost { datagrams: 10, programs: 1, children: 0, names: 2 };
+    // Host: which of our names are there, delete (by a child). Container: is anything left.
+    // Masquerading: has the owner a set. Reference plugin: are there chains of its names.
+    let del = Cost { datagrams: 5, programs: 1, children: 1, names: 1 };
     assert_costs(&keys, &add, &del)
 }
 
@@ -118,9 +121,9 @@ fn an_ipv4_container_costs_ten_datagrams() -> Outcome {
 fn masquerading_costs_a_question_and_a_transaction_more() -> Outcome {
     let keys = json!({"ipMasq": true, "ipam": {"subnet": "10.0.1.0/24"}});
     // Is the network's chain there, and the transaction.
-    let add = Cost { datagrams: 12, programs: 1, names: 2 };
+    let add = Cost { datagrams: 12, programs: 1, children: 0, names: 2 };
     // The set's keys, the one key's element, the transaction, and is the network's chain unused.
-    let del = Cost { datagrams: 8, programs: 1, names: 1 };
+    let del = Cost { datagrams: 8, programs: 1, children: 1, names: 1 };
     assert_costs(&keys, &add, &del)
 }
 
