@@ -17,6 +17,9 @@ const BASE32: [u8; 32] = *b"abcdefghijklmnopqrstuvwxyz234567";
 /// The longest interface alias the kernel keeps (IFALIASZ - 1), in bytes.
 const ALIAS_MAX: usize = 255;
 
+/// The longest comment the kernel keeps in nf_tables, in bytes with its NUL.
+const COMMENT_MAX: usize = 128;
+
 /// One container's interface on one network. Made by [`Attachment::new`] only, so the names in it
 /// are always valid.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,6 +91,13 @@ impl Attachment {
             .chain_update(&self.ifname)
             .finalize();
         format!("{}-{}", network_key(&self.network), base32(&hash, 24))
+    }
+
+    /// The triple in clear if it fits a comment in nf_tables, of which `nft` shows 127 bytes; else
+    /// [`Attachment::owner_key`].
+    pub fn label(&self) -> String {
+        let clear = self.alias();
+        if clear.len() < COMMENT_MAX { clear } else { self.owner_key() }
     }
 }
 

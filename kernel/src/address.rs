@@ -20,6 +20,8 @@ pub struct Address {
     pub address: IpNetwork,
     /// Whether IPv6 still checks that nobody else has it, and does not use it until then.
     pub tentative: bool,
+    /// Whether IPv6 found that somebody else has it, and does not use it.
+    pub duplicate: bool,
     /// Whether the kernel made it: IPv6 link-local addresses are.
     pub link_local: bool,
 }
@@ -101,6 +103,7 @@ fn parse(reply: &Reply) -> Option<Address> {
         address: IpNetwork::new(ip, reply.u8_at(1)).ok()?,
         // One that was found to be somebody else's stays tentative for ever.
         tentative: flags & (libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED) == libc::IFA_F_TENTATIVE,
+        duplicate: flags & libc::IFA_F_DADFAILED != 0,
         link_local: matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()),
     })
 }
@@ -140,14 +143,15 @@ mod tests {
         assert!(rtnl.request(&add(lo, v4, false)).unwrap_err().is(nix::errno::Errno::EEXIST));
 
         let found = rtnl.addresses(lo).unwrap();
-        assert!(
-            found.contains(&Address { link: lo, address: v4, tentative: false, link_local: false }),
-            "{found:?}"
-        );
-        assert!(
-            found.contains(&Address { link: lo, address: v6, tentative: false, link_local: false }),
-            "{found:?}"
-        );
+        let own = |address| Address {
+            link: lo,
+            address,
+            tentative: false,
+            duplicate: false,
+            link_local: false,
+        };
+        assert!(found.contains(&own(v4)), "{found:?}");
+        assert!(found.contains(&own(v6)), "{found:?}");
 
         rtnl.request(&delete(lo, v4)).unwrap();
         assert!(rtnl.request(&delete(lo, v4)).unwrap_err().is_absent());

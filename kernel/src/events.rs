@@ -19,6 +19,8 @@ pub enum Topic {
     Links,
     /// Every change to an IPv6 route. A new address is in use from when its local route is there.
     Ipv6Routes,
+    /// Every change to an IPv6 address, and what duplicate address detection found.
+    Ipv6Addresses,
 }
 
 /// A socket that hears of every change of a topic in its namespace.
@@ -36,6 +38,7 @@ impl Events {
         let group = match topic {
             Topic::Links => 1,
             Topic::Ipv6Routes => 11,
+            Topic::Ipv6Addresses => 9,
         };
         let mut socket = Socket::open(Protocol::Route)?;
         socket.subscribe(group)?;

@@ -6,14 +6,16 @@ mod kind;
 mod removal;
 mod set;
 mod veth;
+mod vlan;
 
-pub use bridge::{Bridge, set_hairpin};
+pub use bridge::{Bridge, BridgeOptions, set_hairpin, set_isolated};
 pub use kind::{IpvlanMode, Kind, MacvlanMode, NewLink};
 pub use set::{
     delete, delete_other_end, move_to, set_alias, set_down, set_mac, set_master, set_mtu, set_name,
     set_promiscuous, set_up,
 };
 pub use veth::{Veth, VethPeer};
+pub use vlan::{PortVlan, add_vlans, delete_vlans};
 
 use nix::libc;
 
@@ -29,7 +31,9 @@ const IFLA_TARGET_NETNSID: u16 = 46;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_BR_STP_STATE: u16 = 5;
+const IFLA_BR_VLAN_FILTERING: u16 = 7;
 
 /// `RFC 2863` operational state "up": frames pass.
 const OPERSTATE_UNKNOWN: u8 = 0;
@@ -70,6 +74,10 @@ pub struct Link {
     pub port: Option<BridgePort>,
     /// For a bridge: whether the spanning tree protocol runs.
     pub spanning_tree: bool,
+    /// For a bridge: whether its ports pass only frames of their VLANs.
+    pub vlan_filtering: bool,
+    /// The group that it was put in (`ip link … group`); 0 if in none.
+    pub group: u32,
 }
 
 /// A link's state as a port of a bridge.
@@ -79,6 +87,8 @@ pub struct BridgePort {
     pub state: u8,
     /// Whether frames may leave by the port they came in by.
     pub hairpin: bool,
+    /// Whether it passes no frames to other isolated ports.
+    pub isolated: bool,
 }
 
 impl Link {
@@ -129,6 +139,7 @@ impl Link {
                 IFLA_LINK_NETNSID => {
                     link.peer_namespace = attribute.u32().map(u32::cast_signed);
                 }
+                libc::IFLA_GROUP => link.group = attribute.u32().unwrap_or(0),
                 libc::IFLA_LINK => link.peer = attribute.u32(),
                 libc::IFLA_LINKINFO => link.parse_info(&attribute.nested()),
                 _ => {}
@@ -142,7 +153,9 @@ impl Link {
             |data: &Attributes<'_>, kind| data.get(kind).and_then(|value| value.u8()).unwrap_or(0);
         self.kind = info.get(libc::IFLA_INFO_KIND).map(|kind| kind.text()).unwrap_or_default();
         if let Some(data) = info.get(libc::IFLA_INFO_DATA).filter(|_| self.kind == "bridge") {
-            let state = data.nested().get(IFLA_BR_STP_STATE).and_then(|state| state.u32());
+            let data = data.nested();
+            self.vlan_filtering = byte(&data, IFLA_BR_VLAN_FILTERING) != 0;
+            let state = data.get(IFLA_BR_STP_STATE).and_then(|state| state.u32());
             self.spanning_tree = state.is_some_and(|state| state != 0);
         }
         let data = info.get(libc::IFLA_INFO_DATA).map(|data| data.nested());
@@ -155,6 +168,7 @@ impl Link {
             self.port = Some(BridgePort {
                 state: byte(&data, IFLA_BRPORT_STATE),
                 hairpin: byte(&data, IFLA_BRPORT_MODE) != 0,
+                isolated: byte(&data, IFLA_BRPORT_ISOLATED) != 0,
             });
         }
     }

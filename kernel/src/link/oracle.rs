@@ -5,11 +5,12 @@
 use std::os::fd::AsRawFd;
 
 use netlink_packet_core::{Emitable, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridgePort, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoPortData, InfoVeth, InfoVlan,
-    InfoVrf, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, InfoBridge, InfoBridgePort, InfoData,
+    InfoIpVlan, InfoKind, InfoMacVlan, InfoPortData, InfoVeth, InfoVlan, InfoVrf, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::*;
 use crate::NetNs;
@@ -83,12 +84,49 @@ fn bridge_and_port_requests_say_what_they_mean() {
     assert_eq!(info(&bridge), [LinkInfo::Kind(InfoKind::Bridge)]);
     assert!(bridge.attributes.contains(&LinkAttribute::IfName("cbr0".into())));
 
+    let bridge = Bridge { name: "cbr1", mac: MacAddress([2, 0, 0, 0, 0, 4]), mtu: None };
+    let options = BridgeOptions { vlan_filtering: true, group: 7 };
+    let filtering = new_link(&bridge.create_with(options));
+    let data = LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::VlanFiltering(true)]));
+    assert_eq!(info(&filtering)[1], data);
+    assert!(filtering.attributes.contains(&LinkAttribute::Group(7)));
+
+    let port = new_link(&set_isolated(9, true));
+    let [_, LinkInfo::PortData(InfoPortData::BridgePort(data))] = info(&port) else {
+        panic!("no port: {port:?}")
+    };
+    assert_eq!(*data, [InfoBridgePort::Isolated(true)]);
+
     let port = new_link(&set_hairpin(9, true));
     assert_eq!(port.header.index, 9);
     let [_, LinkInfo::PortData(InfoPortData::BridgePort(data))] = info(&port) else {
         panic!("no port: {port:?}")
     };
     assert_eq!(*data, [InfoBridgePort::HairpinMode(true)]);
+}
+
+#[test]
+fn changes_of_vlans_say_what_they_mean() {
+    let vlans = [PortVlan::tagged(200..=210), PortVlan::native(100)];
+    let info = |vid, flags| AfSpecBridge::VlanInfo(BridgeVlanInfo { vid, flags });
+    let wanted = LinkAttribute::AfSpecBridge(vec![
+        info(200, BridgeVlanInfoFlags::RangeBegin),
+        info(210, BridgeVlanInfoFlags::RangeEnd),
+        info(100, BridgeVlanInfoFlags::Pvid | BridgeVlanInfoFlags::Untagged),
+    ]);
+    let (_, RouteNetlinkMessage::SetLink(add)) = read(&add_vlans(9, &vlans)) else {
+        panic!("no set")
+    };
+    let (_, RouteNetlinkMessage::DelLink(delete)) = read(&delete_vlans(9, &vlans)) else {
+        panic!("no delete")
+    };
+    for message in [add, delete] {
+        assert_eq!(
+            (message.header.interface_family, message.header.index),
+            (AddressFamily::Bridge, 9)
+        );
+        assert_eq!(message.attributes, [wanted.clone()]);
+    }
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(super) const NFTA_RULE_USERDATA: u16 = 7;
 pub enum Hook {
     /// Source address translation of what leaves (`type nat hook postrouting priority srcnat`).
     SourceNat,
+    /// Frames that come in by a bridge's ports (`type filter hook prerouting priority -300`).
+    BridgeIngress,
 }
 
 /// A chain, by table and name.
@@ -50,6 +52,9 @@ impl Chain<'_> {
     pub fn add_at(&self, hook: Hook) -> Message {
         let (kind, number, priority) = match hook {
             Hook::SourceNat => ("nat", libc::NF_INET_POST_ROUTING, libc::NF_IP_PRI_NAT_SRC),
+            Hook::BridgeIngress => {
+                ("filter", libc::NF_BR_PRE_ROUTING, libc::NF_BR_PRI_NAT_DST_BRIDGED)
+            }
         };
         self.new_chain(CREATE)
             .nest(NFTA_CHAIN_HOOK, |hook| {

@@ -9,6 +9,7 @@ use super::expression::{
     put_value, put_verdict,
 };
 use super::{Verdict, comment, read_comment};
+use crate::MacAddress;
 use crate::address::{from_octets, octets};
 use crate::netlink::{Attribute, Message};
 
@@ -36,7 +37,30 @@ pub struct Element {
 impl Element {
     /// The element for an address.
     pub fn new(key: IpAddr) -> Self {
-        Element { key: octets(key), verdict: None, ends_interval: false, comment: String::new() }
+        Self::of_key(octets(key))
+    }
+
+    /// The element for a link that frames come in by, in a set of [`super::KeyType::Port`].
+    pub fn port(name: &str) -> Self {
+        let mut key = name.as_bytes().to_vec();
+        key.resize(libc::IFNAMSIZ, 0);
+        Self::of_key(key)
+    }
+
+    /// As [`Element::port`], in a set of [`super::KeyType::PortAndMac`].
+    pub fn port_and_mac(name: &str, mac: MacAddress) -> Self {
+        let port = Self::port(name).key;
+        Self::of_key([&port[..], &mac.0, &[0, 0]].concat())
+    }
+
+    /// The element of the first part of this key alone: of the link's name.
+    #[must_use]
+    pub fn port_alone(&self) -> Self {
+        Self::of_key(self.key.iter().copied().take(libc::IFNAMSIZ).collect())
+    }
+
+    fn of_key(key: Vec<u8>) -> Self {
+        Element { key, verdict: None, ends_interval: false, comment: String::new() }
     }
 
     /// The same element with a verdict, for a map.
@@ -93,6 +117,7 @@ impl Element {
 fn parse_verdict(data: &Attribute<'_>) -> Option<Verdict> {
     let verdict = data.nested().get(NFTA_DATA_VERDICT)?.nested();
     match verdict.get(NFTA_VERDICT_CODE)?.u32_be()? as i32 {
+        libc::NF_DROP => Some(Verdict::Drop),
         libc::NFT_RETURN => Some(Verdict::Return),
         libc::NFT_JUMP => Some(Verdict::Jump(verdict.get(NFTA_VERDICT_CHAIN)?.text())),
         _ => None,

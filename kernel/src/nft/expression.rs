@@ -1,7 +1,7 @@
 //! What rules are made of.
 //!
 //! A rule is a list of small steps over registers: load a field, compare it or look it up, act.
-//! One register is enough for the rules of this project.
+//! One register is enough for most rules of this project; a key of two parts fills the next one, too.
 
 use nix::libc;
 
@@ -16,6 +16,7 @@ pub(super) const NFTA_DATA_VERDICT: u16 = 2;
 pub(super) const NFTA_VERDICT_CODE: u16 = 1;
 pub(super) const NFTA_VERDICT_CHAIN: u16 = 2;
 const REGISTER: u32 = libc::NFT_REG_1 as u32;
+const NEXT_REGISTER: u32 = libc::NFT_REG_2 as u32;
 const VERDICT_REGISTER: u32 = libc::NFT_REG_VERDICT as u32;
 
 /// What happens to a packet next.
@@ -23,23 +24,29 @@ const VERDICT_REGISTER: u32 = libc::NFT_REG_VERDICT as u32;
 pub enum Verdict {
     /// Back to the chain that jumped here; at a base chain, the chain's policy.
     Return,
+    /// It goes no further.
+    Drop,
     /// Through another chain, then on with the next rule.
     Jump(String),
 }
 
-/// A field of a packet's network header.
+/// A field of a packet: of its network header, unless it says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {
     /// The source address.
     Source,
     /// The destination address.
     Destination,
+    /// The name of the link that it came in by.
+    Port,
+    /// That name, and the hardware address that it comes from.
+    PortAndMac,
 }
 
 /// One step of a rule.
 #[derive(Clone, Debug)]
 pub enum Expression<'a> {
-    /// Goes on only with packets of this address family.
+    /// Goes on only with packets of the family of these keys.
     Is(KeyType),
     /// Goes on only if the field's first `prefix` bits are, or are not, those of `network`.
     Matches {
@@ -89,6 +96,7 @@ impl Expression<'_> {
 /// A verdict as a value: `NFTA_DATA_VERDICT`.
 pub(super) fn put_verdict(value: Message, verdict: &Verdict) -> Message {
     value.nest(NFTA_DATA_VERDICT, |data| match verdict {
+        Verdict::Drop => data.put_u32_be(NFTA_VERDICT_CODE, libc::NF_DROP as u32),
         Verdict::Return => data.put_u32_be(NFTA_VERDICT_CODE, libc::NFT_RETURN as u32),
         Verdict::Jump(chain) => data
             .put_u32_be(NFTA_VERDICT_CODE, libc::NFT_JUMP as u32)
@@ -106,29 +114,47 @@ fn put_family(list: Message, family: KeyType) -> Message {
     let number = match family {
         KeyType::Ipv4 => libc::NFPROTO_IPV4,
         KeyType::Ipv6 => libc::NFPROTO_IPV6,
+        KeyType::Port | KeyType::PortAndMac => libc::NFPROTO_BRIDGE,
     };
     let list =
         expression(list, "meta", |data| data.put_u32_be(1, REGISTER).put_u32_be(2, META_NFPROTO));
     put_compare(list, &[number as u8], false)
 }
 
-/// Where in the network header an address of this length begins.
-pub(super) fn offset_of(field: Field, length: usize) -> u32 {
+/// Where an address of this length begins in the network header; the other fields are not there.
+pub(super) fn offset_of(field: Field, length: usize) -> Option<u32> {
     match (field, length) {
-        (Field::Source, 4) => 12,
-        (Field::Destination, 4) => 16,
-        (Field::Source, _) => 8,
-        (Field::Destination, _) => 24,
+        (Field::Source, 4) => Some(12),
+        (Field::Destination, 4) => Some(16),
+        (Field::Source, _) => Some(8),
+        (Field::Destination, _) => Some(24),
+        (Field::Port | Field::PortAndMac, _) => None,
     }
 }
 
-/// Loads an address into the register.
+/// Loads a field into the register.
 fn put_load(list: Message, field: Field, length: usize) -> Message {
+    match offset_of(field, length) {
+        Some(offset) => {
+            let header = libc::NFT_PAYLOAD_NETWORK_HEADER;
+            put_payload(list, REGISTER, header, offset, length as u32)
+        }
+        None if field == Field::Port => put_port(list),
+        None => put_payload(put_port(list), NEXT_REGISTER, libc::NFT_PAYLOAD_LL_HEADER, 6, 6),
+    }
+}
+
+fn put_port(list: Message) -> Message {
+    const META_IIFNAME: u32 = libc::NFT_META_IIFNAME as u32;
+    expression(list, "meta", |data| data.put_u32_be(1, REGISTER).put_u32_be(2, META_IIFNAME))
+}
+
+fn put_payload(list: Message, register: u32, base: i32, offset: u32, length: u32) -> Message {
     expression(list, "payload", |data| {
-        data.put_u32_be(1, REGISTER)
-            .put_u32_be(2, libc::NFT_PAYLOAD_NETWORK_HEADER as u32)
-            .put_u32_be(3, offset_of(field, length))
-            .put_u32_be(4, length as u32)
+        data.put_u32_be(1, register)
+            .put_u32_be(2, base as u32)
+            .put_u32_be(3, offset)
+            .put_u32_be(4, length)
     })
 }
 

@@ -81,7 +81,7 @@ impl RuleInfo {
             let length = u32::try_from(value.len()).ok();
             let whole = number(&load, NFTA_PAYLOAD_BASE)?
                 == libc::NFT_PAYLOAD_NETWORK_HEADER as u32
-                && number(&load, NFTA_PAYLOAD_OFFSET)? == offset_of(field, value.len())
+                && Some(number(&load, NFTA_PAYLOAD_OFFSET)?) == offset_of(field, value.len())
                 && number(&load, NFTA_PAYLOAD_LEN) == length
                 && number(&compare, NFTA_CMP_OP)? == libc::NFT_CMP_EQ as u32;
             if whole { from_octets(value) } else { None }

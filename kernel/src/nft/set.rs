@@ -1,4 +1,4 @@
-//! Sets and verdict maps, keyed by address.
+//! Sets and verdict maps.
 
 use nix::libc;
 
@@ -29,6 +29,10 @@ pub enum KeyType {
     Ipv4,
     /// IPv6 addresses.
     Ipv6,
+    /// Names of links that frames come in by, padded with NULs.
+    Port,
+    /// Such a name, and the hardware address that a frame comes from, padded with two zeros.
+    PortAndMac,
 }
 
 impl KeyType {
@@ -36,15 +40,19 @@ impl KeyType {
     pub fn length(self) -> usize {
         match self {
             KeyType::Ipv4 => 4,
-            KeyType::Ipv6 => 16,
+            KeyType::Ipv6 | KeyType::Port => 16,
+            KeyType::PortAndMac => 24,
         }
     }
 
-    /// The type's number in `nft`'s own list (`enum datatypes`), by which it prints keys.
+    /// The type's number in `nft`'s own list (`enum datatypes`), by which it prints keys; of a
+    /// concatenation six bits each.
     fn number(self) -> u32 {
         match self {
             KeyType::Ipv4 => 7,
             KeyType::Ipv6 => 8,
+            KeyType::Port => 41,
+            KeyType::PortAndMac => 41 << 6 | 9,
         }
     }
 }

@@ -14,12 +14,14 @@ use kernel::link::{self, Link};
 use plugin_interface::addresses::Addresses;
 use plugin_interface::host_end::{self, Pair};
 use plugin_interface::ready::wait_for_gateways;
-use plugin_interface::{Container, Masquerade, Result, report, settings};
+use plugin_interface::{Container, Inside, Masquerade, Result, report, settings};
 
+use crate::bridge::{self, Shared};
 use crate::conf::Conf;
 use crate::plan::Plan;
 use crate::ready::{self, Links};
-use crate::{bridge, del};
+use crate::spoof::SpoofCheck;
+use crate::{del, gateway, lock};
 
 /// Hangs the container on the bridge.
 pub(crate) fn add(call: &Call, netns: &Path) -> Result<CniResult> {
@@ -33,12 +35,14 @@ pub(crate) fn add(call: &Call, netns: &Path) -> Result<CniResult> {
 
     let ifname = &call.attachment.ifname;
     let mtu = Some(links.host_end.mtu);
+    let mut interfaces = vec![
+        report::on_host(&links.bridge),
+        report::on_host(&links.host_end),
+        report::in_container(ifname, Some(plan.container_mac), mtu, netns),
+    ];
+    interfaces.extend(links.gateway.as_ref().map(report::on_host));
     Ok(CniResult {
-        interfaces: vec![
-            report::on_host(&links.bridge),
-            report::on_host(&links.host_end),
-            report::in_container(ifname, Some(plan.container_mac), mtu, netns),
-        ],
+        interfaces,
         ips: plan.inside.ips_of(CONTAINER),
         routes: plan.inside.routes,
         dns: assigned.dns,
@@ -65,29 +69,76 @@ impl<'a> Site<'a> {
         container.check_free(&call.attachment.ifname, netns)?;
         let mut host = Rtnl::open()?;
         let bridge = bridge::find(&mut host, &conf.bridge)?;
+        conf.refuse_what_bridge_cannot(bridge.as_ref())?;
+        gateway::refuse_foreign(&mut host, conf)?;
         let mtu = conf.mtu.resolve(&mut host)?;
         Ok(Site { call, conf, host, container, bridge, mtu })
     }
 
     /// Makes everything in the kernel, and returns when packets pass.
     fn connect(&mut self, plan: &Plan) -> Result<Links> {
-        let found = self.bridge.take();
-        let bridge = bridge::ensure(&mut self.host, self.conf, plan, self.mtu, found)?;
+        let (shared, made) = self.join(plan)?;
         if self.conf.is_gateway {
             settings::forward(&plan.inside.ips)?;
         }
-        let made = self.make_veth(plan, &bridge)?;
+        if self.conf.check_mac {
+            let attachment = &self.call.attachment;
+            SpoofCheck::open()?.add(attachment, &made.name, plan.container_mac)?;
+        }
+        if self.conf.leave_down {
+            return ready::look(&mut self.host, &shared, &made);
+        }
         let inside = made.peer.unwrap_or_default();
-        self.container.configure(&self.call.attachment.ifname, inside, &plan.inside)?;
+        self.configure(plan, &shared, &made)?;
         if self.conf.masquerade {
             Masquerade::open()?.add(&self.call.attachment, &plan.inside.ips)?;
         }
-        let links = ready::wait_for_port(&mut self.host, &bridge, &made)?;
+        let links = ready::wait_for_port(&mut self.host, &shared.bridge, &made)?;
         let gateways: Vec<_> = plan.gateways.iter().map(IpNetwork::ip).collect();
-        wait_for_gateways(&mut self.host, &bridge, &gateways)?;
+        wait_for_gateways(&mut self.host, &shared.gateway, &gateways)?;
         self.container.wait_for_addresses(inside, &plan.inside)?;
         self.container.announce(inside, plan.container_mac)?;
-        Ok(links)
+        Ok(links.with_gateway(&shared))
+    }
+
+    /// Makes the bridge and the container's port of it. Until the port is there, the bridge may be
+    /// an empty one that somebody else's DEL removes: not while the lock is held, but since it was
+    /// looked for.
+    fn join(&mut self, plan: &Plan) -> Result<(Shared, Link)> {
+        let _bridge_stays = lock::shared()?;
+        let before = self.bridge.take();
+        let index = before.as_ref().map(|bridge| bridge.index);
+        match self.make_port(plan, before) {
+            Err(error) => {
+                let now = bridge::find(&mut self.host, &self.conf.bridge)?;
+                if index.is_none() || now.as_ref().map(|bridge| bridge.index) == index {
+                    return Err(error);
+                }
+                self.make_port(plan, now)
+            }
+            made => made,
+        }
+    }
+
+    fn make_port(&mut self, plan: &Plan, found: Option<Link>) -> Result<(Shared, Link)> {
+        let shared = bridge::ensure(&mut self.host, self.conf, plan, self.mtu, found)?;
+        let port = self.make_veth(plan, &shared.bridge)?;
+        Ok((shared, port))
+    }
+
+    /// Gives the container's interface its settings, addresses and routes.
+    fn configure(&mut self, plan: &Plan, shared: &Shared, port: &Link) -> Result<()> {
+        let ifname = &self.call.attachment.ifname;
+        let index = port.peer.unwrap_or_default();
+        if !self.conf.detect_duplicates {
+            return self.container.configure(ifname, index, &plan.inside);
+        }
+        // The question whether somebody has an address must get through: first the port passes
+        // frames, then the address is given.
+        self.container.configure(ifname, index, &Inside::default())?;
+        ready::wait_for_port(&mut self.host, &shared.bridge, port)?;
+        self.container.configure(ifname, index, &plan.inside)?;
+        self.container.wait_for_detection(ifname, index)
     }
 
     /// Makes the pair with the host's end as a port of the bridge.
@@ -99,7 +150,11 @@ impl<'a> Site<'a> {
             mtu: self.mtu,
         };
         host_end::make(&mut self.host, &self.call.attachment, &pair, |port| {
-            if self.conf.hairpin { vec![link::set_hairpin(port, true)] } else { Vec::new() }
+            let mut settings = Vec::new();
+            settings.extend(self.conf.hairpin.then(|| link::set_hairpin(port, true)));
+            settings.extend(self.conf.isolated.then(|| link::set_isolated(port, true)));
+            settings.extend(self.conf.vlans.iter().flat_map(|vlans| vlans.set(port)));
+            settings
         })
     }
 }

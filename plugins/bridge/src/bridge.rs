@@ -1,13 +1,24 @@
-//! The bridge itself: shared by all attachments, made by the first, never removed.
+//! The bridge itself: shared by all attachments, made by the first, removed only when that is asked
+//! for.
 
+use cni_conf::conf::NetConf;
 use ipnetwork::IpNetwork;
-use kernel::link::{self, Link};
+use kernel::address::Address;
+use kernel::link::{self, BridgeOptions, Link};
+use kernel::netlink::Message;
 use kernel::{Rtnl, address};
 use nix::errno::Errno;
-use plugin_interface::{Error, Result, settings};
+use plugin_interface::{Error, Result, host_end, settings};
 
-use crate::conf::Conf;
+use crate::conf::{Conf, bridge_to_remove};
 use crate::plan::Plan;
+use crate::{gateway, lock};
+
+/// The group (`ip link show group 2648`) that marks a bridge as made by this plugin, from its first
+/// instant: 0x0a58, which the hardware addresses begin with.
+const OWN: u32 = 0x0a58;
+/// What the alias of such a bridge begins with; its gateway addresses follow.
+const NOTE: &str = "cbr0 gateway ";
 
 /// The bridge, if there is one.
 ///
@@ -23,6 +34,12 @@ pub(crate) fn find(host: &mut Rtnl, name: &str) -> Result<Option<Link>> {
     }
 }
 
+/// The bridge, and the link that has the gateway addresses.
+pub(crate) struct Shared {
+    pub(crate) bridge: Link,
+    pub(crate) gateway: Link,
+}
+
 /// The bridge as the plan wants it: made if none was found, up, with the gateway addresses.
 ///
 /// Many ADDs may do this at once: what is already there is as good as what we would have made.
@@ -32,15 +49,14 @@ pub(crate) fn ensure(
     plan: &Plan,
     mtu: Option<u32>,
     found: Option<Link>,
-) -> Result<Link> {
+) -> Result<Shared> {
     let is_new = found.is_none();
     let bridge = match found {
         Some(bridge) => bridge,
         None => make(host, conf, plan, mtu)?,
     };
-    let missing = missing_addresses(host, &bridge, &plan.gateways)?;
-    if is_new || !missing.is_empty() {
-        adopt(host, &bridge, &missing)?;
+    if let Some(vlans) = &conf.vlans {
+        vlans.require_filtering(&bridge)?;
     }
     let mut changes = Vec::new();
     if !bridge.is_up() {
@@ -50,12 +66,19 @@ pub(crate) fn ensure(
         changes.push(link::set_promiscuous(bridge.index, true));
     }
     host.request_all(&changes)?;
-    Ok(bridge)
+    let gateway =
+        if conf.is_gateway { gateway::ensure(host, conf, plan, &bridge)? } else { bridge.clone() };
+    let missing = make_room(host, conf, &gateway, &plan.gateways)?;
+    if is_new || !missing.is_empty() {
+        adopt(host, &gateway, &missing)?;
+    }
+    Ok(Shared { bridge, gateway })
 }
 
 fn make(host: &mut Rtnl, conf: &Conf, plan: &Plan, mtu: Option<u32>) -> Result<Link> {
     let bridge = link::Bridge { name: &conf.bridge, mac: plan.bridge_mac, mtu };
-    match host.request(&bridge.create()) {
+    let options = BridgeOptions { group: OWN, vlan_filtering: conf.vlans.is_some() };
+    match host.request(&bridge.create_with(options)) {
         Err(error) if !error.is(Errno::EEXIST) => return Err(error.into()),
         _ => {}
     }
@@ -63,20 +86,29 @@ fn make(host: &mut Rtnl, conf: &Conf, plan: &Plan, mtu: Option<u32>) -> Result<L
         .ok_or_else(|| Error::Vanished { thing: format!("bridge {:?}", conf.bridge) })
 }
 
-/// The gateway addresses that the bridge does not have yet.
-fn missing_addresses(
+/// The gateway addresses that the link does not have yet. Others that they cannot be beside go, if
+/// that is asked for.
+fn make_room(
     host: &mut Rtnl,
-    bridge: &Link,
+    conf: &Conf,
+    link: &Link,
     wanted: &[IpNetwork],
 ) -> Result<Vec<IpNetwork>> {
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let addresses = host.addresses(bridge.index)?.into_iter().filter(|address| !address.link_local);
-    let present: Vec<_> = addresses.map(|address| address.address).collect();
-    if let Some((wanted, found)) = conflict(wanted, &present) {
-        let (link, kind) = (bridge.name.clone(), "bridge");
-        return Err(Error::AddressConflict { link, kind, wanted, found });
+    let addresses = host.addresses(link.index)?.into_iter().filter(|address| !address.link_local);
+    let mut present: Vec<_> = addresses.map(|address| address.address).collect();
+    while let Some((wanted, found)) = conflict(wanted, &present) {
+        if !conf.force_address {
+            let (link, kind) = (link.name.clone(), "bridge");
+            return Err(Error::AddressConflict { link, kind, wanted, found });
+        }
+        match host.request(&address::delete(link.index, found)) {
+            // Addresses of one network go together, with the first of them.
+            Err(error) if !error.is_absent() => return Err(error.into()),
+            _ => present.retain(|address| *address != found),
+        }
     }
     Ok(wanted.iter().filter(|address| !present.contains(address)).copied().collect())
 }
@@ -88,7 +120,8 @@ fn adopt(host: &mut Rtnl, bridge: &Link, missing: &[IpNetwork]) -> Result<()> {
     // and go; setting the one that it has makes it stay, and containers may remember it.
     let pinned =
         bridge.mac.filter(|_| !missing.is_empty()).map(|mac| link::set_mac(bridge.index, mac));
-    host.request_all(pinned.as_slice())?;
+    let noted = note(bridge, missing);
+    host.request_all(&pinned.into_iter().chain(noted).collect::<Vec<_>>())?;
     for address in missing {
         match host.request(&address::add(bridge.index, *address, false)) {
             Err(error) if !error.is(Errno::EEXIST) => return Err(error.into()),
@@ -96,6 +129,56 @@ fn adopt(host: &mut Rtnl, bridge: &Link, missing: &[IpNetwork]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Writes down which addresses of a bridge of ours are ours, in its alias: people may give it
+/// others. The note comes before the address, so that none of ours is taken for somebody else's.
+fn note(bridge: &Link, added: &[IpNetwork]) -> Option<Message> {
+    let mut own = noted(bridge);
+    own.extend(added.iter().filter(|added| !noted(bridge).contains(added)));
+    let is_noted = bridge.group == OWN && !added.is_empty();
+    let words: Vec<_> = own.iter().map(ToString::to_string).collect();
+    is_noted.then(|| link::set_alias(bridge.index, &format!("{NOTE}{}", words.join(" "))))
+}
+
+fn noted(bridge: &Link) -> Vec<IpNetwork> {
+    let words = bridge.alias.strip_prefix(NOTE).unwrap_or_default().split(' ');
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
+/// Removes the bridge if `removeEmptyBridge` is on, and the bridge is ours and of no use to anybody.
+pub(crate) fn remove_if_empty(conf: &NetConf) -> Result<()> {
+    let Some(name) = bridge_to_remove(conf) else { return Ok(()) };
+    let mut host = Rtnl::open()?;
+    // Mostly there are others, and nobody need wait.
+    if find_empty(&mut host, &name)?.is_empty() {
+        return Ok(());
+    }
+    let _nobody_comes = lock::exclusive()?;
+    let garbage = find_empty(&mut host, &name)?;
+    host_end::delete(&mut host, &garbage)
+}
+
+/// The bridge of this name if it is ours and empty, and the gateway links on it.
+fn find_empty(host: &mut Rtnl, name: &str) -> Result<Vec<Link>> {
+    let found = host.link_by_name(name)?;
+    let Some(bridge) = found.filter(|link| link.kind == "bridge" && link.group == OWN) else {
+        return Ok(Vec::new());
+    };
+    let links = host.links()?;
+    // A VLAN on the bridge, or a macvlan, is of use without being a port.
+    let on_top = |link: &&Link| link.peer == Some(bridge.index) && link.kind != "veth";
+    let ports = links.iter().filter(|link| link.master == Some(bridge.index));
+    let (gateways, others): (Vec<_>, Vec<_>) =
+        ports.partition(|port| gateway::is_port_of(port, &links));
+    let addresses = host.addresses(bridge.index)?;
+    let own = noted(&bridge);
+    let foreign = |address: &Address| !address.link_local && !own.contains(&address.address);
+    let used = !others.is_empty() || links.iter().any(|link| on_top(&link));
+    if used || addresses.iter().any(foreign) {
+        return Ok(Vec::new());
+    }
+    Ok(gateways.into_iter().cloned().chain([bridge]).collect())
 }
 
 /// The first wanted address that cannot be beside a present one, as in the reference: IPv4 beside

@@ -4,25 +4,31 @@ use std::path::Path;
 
 use cni_conf::plugin::Call;
 use cni_conf::result::IpConfig;
+use ipnetwork::IpNetwork;
 use kernel::Rtnl;
 use kernel::link::Link;
 use plugin_interface::check::{self, Expected, demand};
 use plugin_interface::inside::gateway_address;
-use plugin_interface::{Container, Error, Result};
+use plugin_interface::{Container, Error, Result, host_end};
 
 use crate::bridge;
 use crate::conf::Conf;
+use crate::spoof::SpoofCheck;
 
 /// Compares the kernel with the result of ADD.
 pub(crate) fn check(call: &Call, netns: &Path) -> Result<()> {
     let conf = Conf::parse(&call.conf, &call.env)?;
-    let expected = Expected::of(call, netns)?;
+    let expected = Expected { up: !conf.leave_down, ..Expected::of(call, netns)? };
     let mut host = Rtnl::open()?;
-    let bridge = check_bridge(&mut host, &conf, &expected.ips)?;
-    let port = check::host_end(&mut host, &call.attachment)?;
-    check_port(&port, &conf, &bridge)?;
     let mut container = Container::open(call, netns)?;
-    check::container_end(&mut container, netns, &expected, Some(&port))?;
+    let bridge = check_bridge(&mut host, &conf, &expected.ips)?;
+    let port = find_port(&mut host, &mut container, call)?;
+    check_port(&mut host, &port, &conf, &bridge)?;
+    let inside = check::container_end(&mut container, netns, &expected, Some(&port))?;
+    if let Some(mac) = inside.mac.filter(|_| conf.check_mac) {
+        let different = SpoofCheck::open()?.difference(&call.attachment, &port.name, mac)?;
+        different.map_or(Ok(()), |difference| Err(Error::Different(difference)))?;
+    }
     if conf.is_gateway {
         check::forwarding(&expected.ips)?;
     }
@@ -40,25 +46,65 @@ fn check_bridge(host: &mut Rtnl, conf: &Conf, ips: &[IpConfig]) -> Result<Link> 
     demand(!conf.promiscuous || bridge.is_promiscuous(), || {
         format!("bridge {name:?} is not in promiscuous mode")
     })?;
-    if conf.is_gateway {
-        let present: Vec<_> =
-            host.addresses(bridge.index)?.into_iter().map(|address| address.address).collect();
-        for gateway in ips.iter().filter_map(gateway_address) {
-            demand(present.contains(&gateway), || {
-                format!("bridge {name:?} has lost the gateway address {gateway}")
-            })?;
-        }
+    let gateways: Vec<_> = ips.iter().filter_map(gateway_address).collect();
+    if conf.is_gateway && !gateways.is_empty() {
+        check_gateways(host, conf, &bridge, &gateways)?;
     }
     Ok(bridge)
 }
 
-fn check_port(port: &Link, conf: &Conf, bridge: &Link) -> Result<()> {
+fn check_gateways(
+    host: &mut Rtnl,
+    conf: &Conf,
+    bridge: &Link,
+    gateways: &[IpNetwork],
+) -> Result<()> {
+    let link = match conf.gateway_link() {
+        Some(name) => host
+            .link_by_name(&name)?
+            .ok_or_else(|| Error::Different(format!("the gateway's link {name:?} is gone")))?,
+        None => bridge.clone(),
+    };
+    let present: Vec<_> =
+        host.addresses(link.index)?.into_iter().map(|address| address.address).collect();
+    gateways.iter().try_for_each(|gateway| {
+        demand(present.contains(gateway), || {
+            format!("{} {:?} has lost the gateway address {gateway}", link.kind, link.name)
+        })
+    })
+}
+
+/// The host's end: the attachment's own, or the one that the reference plugin made for it.
+fn find_port(host: &mut Rtnl, container: &mut Container, call: &Call) -> Result<Link> {
+    let inside = container.rtnl.link_by_name(&call.attachment.ifname)?;
+    let unclaimed = match inside {
+        Some(inside) => host_end::find_unclaimed(host, &inside)?,
+        None => None,
+    };
+    match unclaimed {
+        Some(port) => {
+            demand(port.is_up(), || format!("{:?} is down", port.name))?;
+            Ok(port)
+        }
+        None => check::host_end(host, &call.attachment),
+    }
+}
+
+fn check_port(host: &mut Rtnl, port: &Link, conf: &Conf, bridge: &Link) -> Result<()> {
     let name = &port.name;
     demand(port.master == Some(bridge.index), || {
         format!("{name:?} is no port of bridge {:?}", bridge.name)
     })?;
-    let hairpin = port.port.is_some_and(|port| port.hairpin);
-    demand(hairpin == conf.hairpin, || {
-        format!("hairpin mode of {name:?} is {hairpin}, not {}", conf.hairpin)
+    let settings = port.port.unwrap_or_default();
+    for (what, is, wanted) in [
+        ("hairpin mode", settings.hairpin, conf.hairpin),
+        ("isolation", settings.isolated, conf.isolated),
+    ] {
+        demand(is == wanted, || format!("{what} of {name:?} is {is}, not {wanted}"))?;
+    }
+    let Some(vlans) = &conf.vlans else { return Ok(()) };
+    let present = host.vlans(port.index)?;
+    demand(vlans.are(&present), || {
+        format!("{name:?} is not in its VLANs alone, but in {present:?}")
     })
 }

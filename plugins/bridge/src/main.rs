@@ -1,8 +1,8 @@
 //! The CNI plugin `bridge`: hangs a container on a bridge of the host by a veth pair.
 //!
 //! Read in this order: [`conf`] (what is asked for), [`plan`] (what follows from it and from the
-//! addresses; pure), [`add`] (the story, from top to bottom), then what the story uses: [`bridge`]
-//! and [`ready`]; the rest of it all interface plugins share ([`plugin_interface`]). [`del`],
+//! addresses; pure), [`add`] (the story, from top to bottom), then what the story uses: [`bridge`],
+//! [`lock`], [`vlan`], [`gateway`], [`spoof`] and [`ready`]; the rest of it all interface plugins share ([`plugin_interface`]). [`del`],
 //! [`check`], [`gc`] and [`status`] are the other verbs.
 #![forbid(unsafe_code)]
 
@@ -11,10 +11,14 @@ mod bridge;
 mod check;
 mod conf;
 mod del;
+mod gateway;
 mod gc;
+mod lock;
 mod plan;
 mod ready;
+mod spoof;
 mod status;
+mod vlan;
 
 use std::path::Path;
 use std::process::ExitCode;

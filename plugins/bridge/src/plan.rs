@@ -16,7 +16,7 @@ pub(crate) struct Plan {
     pub(crate) inside: Inside,
     /// The container's hardware address.
     pub(crate) container_mac: MacAddress,
-    /// The gateway addresses that the bridge must have.
+    /// The gateway addresses that the bridge, or its link in the VLAN, must have.
     pub(crate) gateways: Vec<IpNetwork>,
     /// The hardware address of the bridge, should it have to be made.
     pub(crate) bridge_mac: MacAddress,
@@ -36,20 +36,30 @@ impl Plan {
             routes.extend(inside::default_routes(&ips, &routes));
         }
         Plan {
-            container_mac: mac::of_container(attachment, &ips),
+            container_mac: conf.mac.unwrap_or_else(|| mac::of_container(attachment, &ips)),
             bridge_mac: bridge_mac(conf, &gateways),
-            inside: Inside { ips, routes, ..Inside::default() },
+            inside: Inside {
+                ips,
+                routes,
+                detect_duplicates: conf.detect_duplicates,
+                ..Inside::default()
+            },
             gateways,
         }
     }
 }
 
+/// The hardware address of the link that has the gateway addresses.
+pub(crate) fn gateway_mac(gateways: &[IpNetwork]) -> Option<MacAddress> {
+    gateways.first().map(|gateway| mac::of_address(gateway.ip()))
+}
+
 /// A bridge with a gateway address keeps its MAC even when it is made anew. One without gets an
 /// address by its name, which is no other's on this host; hosts tell theirs apart by the salt.
 fn bridge_mac(conf: &Conf, gateways: &[IpNetwork]) -> MacAddress {
-    match gateways.first() {
-        Some(gateway) => mac::of_address(gateway.ip()),
-        None => mac::of_words(&["bridge", &conf.bridge, &random_salt()]),
+    match gateway_mac(gateways) {
+        Some(mac) if conf.gateway_link().is_none() => mac,
+        _ => mac::of_words(&["bridge", &conf.bridge, &random_salt()]),
     }
 }
 
@@ -72,9 +82,16 @@ mod tests {
             bridge: "cbr0".into(),
             is_gateway,
             is_default_gateway,
+            force_address: false,
             masquerade: false,
             hairpin: false,
             promiscuous: false,
+            isolated: false,
+            vlans: None,
+            check_mac: false,
+            mac: None,
+            detect_duplicates: false,
+            leave_down: false,
             mtu: Mtu::Unset,
             sync_status: None,
         }
@@ -136,6 +153,13 @@ mod tests {
 
         let own = [Route::new(any4, None)];
         assert_eq!(plan(&conf(true, true), &["10.0.1.7/24"], &own).inside.routes, own);
+    }
+
+    #[test]
+    fn a_wished_mac_comes_before_the_one_that_follows_from_the_address() {
+        let mac = MacAddress([0x0a, 0, 0, 0, 0, 1]);
+        let wished = plan(&Conf { mac: Some(mac), ..conf(true, false) }, &["10.0.1.7/24"], &[]);
+        assert_eq!(wished.container_mac, mac);
     }
 
     #[test]

@@ -6,10 +6,29 @@ use kernel::link::Link;
 use plugin_interface::ready::wait;
 use plugin_interface::{Error, Result};
 
+use crate::bridge::Shared;
+
 /// The host's links as they are when frames pass.
 pub(crate) struct Links {
     pub(crate) bridge: Link,
     pub(crate) host_end: Link,
+    /// The one that has the gateway addresses, if it is not the bridge.
+    pub(crate) gateway: Option<Link>,
+}
+
+impl Links {
+    pub(crate) fn with_gateway(self, shared: &Shared) -> Links {
+        let own = shared.gateway.index != shared.bridge.index;
+        Links { gateway: own.then(|| shared.gateway.clone()), ..self }
+    }
+}
+
+/// The links as they are now, when nothing is going to pass.
+pub(crate) fn look(host: &mut Rtnl, shared: &Shared, port: &Link) -> Result<Links> {
+    let found = host.links_by_index(&[port.index, shared.bridge.index])?;
+    let [Some(host_end), Some(bridge)] = &found[..] else { return Err(vanished(port)) };
+    let links = Links { bridge: bridge.clone(), host_end: host_end.clone(), gateway: None };
+    Ok(links.with_gateway(shared))
 }
 
 /// Waits until frames pass from the container to the bridge, and from the bridge to the container.
@@ -24,9 +43,14 @@ pub(crate) fn wait_for_port(host: &mut Rtnl, bridge: &Link, port: &Link) -> Resu
         let [Some(port), Some(bridge)] = &found[..] else { return Ok(Some(None)) };
         let forwarding = port.is_forwarding() && bridge.is_running();
         let open = if bridge.spanning_tree { port.is_running() } else { forwarding };
-        Ok(open.then(|| Some(Links { bridge: bridge.clone(), host_end: port.clone() })))
+        Ok(open
+            .then(|| Some(Links { bridge: bridge.clone(), host_end: port.clone(), gateway: None })))
     };
     let listen = || Events::open(Topic::Links);
     let found = wait(look, listen, || format!("bridge port {:?}", port.name))?;
-    found.ok_or_else(|| Error::Vanished { thing: format!("veth {:?} or its bridge", port.name) })
+    found.ok_or_else(|| vanished(port))
+}
+
+fn vanished(port: &Link) -> Error {
+    Error::Vanished { thing: format!("veth {:?} or its bridge", port.name) }
 }

@@ -16,7 +16,8 @@ pub(crate) fn status(upkeep: &Upkeep) -> Result<()> {
 fn look(upkeep: &Upkeep) -> Result<()> {
     let conf = Conf::parse(&upkeep.conf, &upkeep.env)?;
     let mut host = Rtnl::open()?;
-    bridge::find(&mut host, &conf.bridge)?;
+    let bridge = bridge::find(&mut host, &conf.bridge)?;
+    conf.refuse_what_bridge_cannot(bridge.as_ref())?;
     conf.mtu.resolve(&mut host)?;
     match &conf.sync_status {
         Some(path) if !is_synced_since_boot(path)? => Err(Error::NotReady(format!(

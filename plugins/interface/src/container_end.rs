@@ -67,7 +67,7 @@ impl Container {
             if inside.behind_gateways {
                 address::add_alone(index, ip.address)
             } else {
-                address::add(index, ip.address, false)
+                address::add(index, ip.address, inside.detect_duplicates)
             }
         }));
         requests.extend(inside.kernel_routes(index).iter().map(route::append));
@@ -104,6 +104,29 @@ impl Container {
         ready::wait_for_addresses(&mut self.rtnl, link, &addresses, listen)
     }
 
+    /// Waits until the kernel has found nobody else with one of the IPv6 addresses.
+    ///
+    /// # Errors
+    /// Somebody has one, or it takes too long.
+    pub fn wait_for_detection(&mut self, ifname: &str, link: u32) -> Result<()> {
+        let mut duplicate = None;
+        let look = || {
+            let addresses = self.rtnl.addresses(link)?;
+            duplicate = addresses.iter().find(|address| address.duplicate).copied();
+            let settled = addresses.iter().all(|address| !address.tentative);
+            Ok((settled || duplicate.is_some()).then_some(()))
+        };
+        let listen = || Events::open_in(&self.netns, Topic::Ipv6Addresses);
+        ready::wait(look, listen, || format!("one of the addresses of {ifname:?}"))?;
+        match duplicate {
+            Some(found) => {
+                let (address, ifname) = (found.address, ifname.to_owned());
+                Err(Error::DuplicateAddress { address, ifname })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Makes the kernel tell the neighbours who has the addresses now: with `arp_notify` and
     /// `ndisc_notify` on, setting the hardware address (the one it has) sends a gratuitous ARP and
     /// an unsolicited neighbour advertisement. It must come after the other side passes frames.
@@ -130,6 +153,11 @@ fn write_settings(ifname: &str, inside: &Inside) -> Result<()> {
         sysctl::set(&v6("disable_ipv6"), "0")?;
         sysctl::set(&v6("keep_addr_on_down"), "1")?;
         sysctl::set(&v6("ndisc_notify"), "1")?;
+        if inside.detect_duplicates {
+            sysctl::set(&v6("accept_dad"), "1")?;
+            // A frame of one's own that a hairpin sends back is no other's (RFC 7527).
+            sysctl::set(&v6("enhanced_dad"), "1")?;
+        }
     }
     Ok(())
 }

@@ -33,6 +33,28 @@ pub enum Error {
         /// Its value, as it was written.
         value: String,
     },
+    /// A key asks for what the kernel cannot do.
+    #[error(
+        "{key} {value}: this kernel lacks {feature}; use one that has it, or leave the key out"
+    )]
+    MissingFeature {
+        /// The key.
+        key: &'static str,
+        /// Its value, as it was written.
+        value: String,
+        /// The kernel's feature, and the option that it is built with.
+        feature: &'static str,
+    },
+    /// Somebody else on the network has an address that was given to the container.
+    #[error(
+        "address {address} of {ifname:?} is in use by another on the link; take it out of IPAM's range"
+    )]
+    DuplicateAddress {
+        /// The address.
+        address: IpNetwork,
+        /// The interface.
+        ifname: String,
+    },
     /// IPAM answered without addresses.
     #[error(
         "IPAM plugin returned missing IP config; give \"ipam\" a range, or leave \"ipam\" out for a network without addresses"
@@ -131,6 +153,14 @@ pub enum Error {
     /// CHECK found something missing or different.
     #[error("CHECK: {0}")]
     Different(String),
+    /// A lock could not be had.
+    #[error("lock {what}: {source}")]
+    Lock {
+        /// What of.
+        what: String,
+        /// The operating system's word.
+        source: std::io::Error,
+    },
     /// The next ADD would fail.
     #[error("not ready: {0}")]
     NotReady(String),
@@ -225,7 +255,7 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Error::Config { .. } => Code::InvalidConfig,
-            Error::Unsupported { .. } => Code::UnsupportedField,
+            Error::Unsupported { .. } | Error::MissingFeature { .. } => Code::UnsupportedField,
             Error::NoAddresses | Error::NoGateway { .. } => Code::Delegate,
             Error::InterfaceExists { .. }
             | Error::WrongKind { .. }
@@ -234,7 +264,8 @@ impl Error {
             | Error::AddressRouted { .. }
             | Error::Lent { .. }
             | Error::NotLendable { .. }
-            | Error::AddressHeld { .. } => Code::Conflict,
+            | Error::AddressHeld { .. }
+            | Error::DuplicateAddress { .. } => Code::Conflict,
             Error::Netns(_) => Code::InvalidNetns,
             Error::Different(_) => Code::CheckFailed,
             Error::NotReady(_) | Error::SyncStatus(_) => Code::NotAvailable,
@@ -244,6 +275,7 @@ impl Error {
             | Error::UnknownKind { .. }
             | Error::Iptables { .. }
             | Error::Vanished { .. } => Code::Kernel,
+            Error::Lock { .. } => Code::Io,
             Error::TooLate { .. } => Code::TryAgainLater,
             Error::Cni(error) => error.code,
             Error::Several { first, .. } => first.code(),

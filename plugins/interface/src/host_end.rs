@@ -103,6 +103,19 @@ pub fn remove_unclaimed(call: &Call, netns: Option<&Path>) -> Result<bool> {
     }
 }
 
+/// The other end of the container's interface, if no attachment has written its name on it: the
+/// reference plugin's.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn find_unclaimed(host: &mut Rtnl, inside: &Link) -> Result<Option<Link>> {
+    let Some(peer) = inside.peer.filter(|_| inside.kind == "veth") else { return Ok(None) };
+    let found = host.link_by_index(peer)?;
+    Ok(found.filter(|link| {
+        link.kind == "veth" && link.alias.is_empty() && link.peer == Some(inside.index)
+    }))
+}
+
 /// Removes the veths of the network's attachments that are not valid any more.
 ///
 /// # Errors

@@ -16,6 +16,8 @@ pub struct Inside {
     pub routes: Vec<Route>,
     /// Whether only the gateways are on the link, and the networks of the addresses behind them.
     pub behind_gateways: bool,
+    /// Whether the kernel asks, before it uses an IPv6 address, if somebody else has it.
+    pub detect_duplicates: bool,
 }
 
 impl Inside {
@@ -182,7 +184,7 @@ mod tests {
     #[test]
     fn behind_gateways_only_the_gateway_is_on_the_link() {
         let ips = vec![ip("10.0.1.7/24"), ip("fd00::7/64")];
-        let inside = Inside { ips, routes: Vec::new(), behind_gateways: true };
+        let inside = Inside { ips, routes: Vec::new(), behind_gateways: true, ..Inside::default() };
         let found: Vec<_> = inside
             .kernel_routes(7)
             .into_iter()

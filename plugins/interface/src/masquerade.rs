@@ -254,7 +254,7 @@ fn attach(attachment: &Attachment, networks: &[IpNetwork]) -> Vec<Message> {
     let set = owned(&name);
     let keys: Vec<_> =
         networks.iter().map(|network| Element::new(as_ipv6(network.ip()).into())).collect();
-    let mut changes = vec![set.create(&label(attachment))];
+    let mut changes = vec![set.create(&attachment.label())];
     changes.extend(set.add_elements(&keys));
     for network in networks {
         changes.extend(map_of(network).add_elements(&[source(attachment, network)]));
@@ -313,7 +313,7 @@ fn frame(networks: &[IpNetwork]) -> Vec<Message> {
 fn source(attachment: &Attachment, network: &IpNetwork) -> Element {
     Element::new(network.ip())
         .to(Verdict::Jump(chain_name(network)))
-        .with_comment(label(attachment))
+        .with_comment(attachment.label())
 }
 
 fn map_of(network: &IpNetwork) -> Set<'static> {
@@ -322,12 +322,6 @@ fn map_of(network: &IpNetwork) -> Set<'static> {
 
 fn owned(name: &str) -> Set<'_> {
     Set { table: TABLE, name, key: KeyType::Ipv6, kind: SetKind::Keys }
-}
-
-/// The triple in clear if it fits a comment, else its key: `nft` shows 127 bytes.
-fn label(attachment: &Attachment) -> String {
-    let clear = attachment.alias();
-    if clear.len() < 128 { clear } else { attachment.owner_key() }
 }
 
 /// `nft` takes letters, digits and `/\_-.` in a name.
