@@ -129,18 +129,47 @@ pub fn link_kind(kind: &str) -> Result<bool> {
 /// # Errors
 /// As [`root`], or the kernel fails in another way than by not having them.
 pub fn nf_tables() -> Result<bool> {
+    tables(Family::Inet, "nf_tables", "the kernel was built without CONFIG_NF_TABLES_INET")
+}
+
+/// As [`root`], and for the tables that see what crosses a bridge, which `macspoofchk` needs.
+///
+/// # Errors
+/// As [`nf_tables`].
+pub fn bridge_nf_tables() -> Result<bool> {
+    let reason = "the kernel was built without CONFIG_NF_TABLES_BRIDGE";
+    tables(Family::Bridge, "nf_tables-bridge", reason)
+}
+
+fn tables(family: Family, part: &str, reason: &str) -> Result<bool> {
     if !root()? {
         return Ok(false);
     }
-    let probe = Table { family: Family::Inet, name: "probe" };
+    let probe = Table { family, name: "probe" };
     match Nft::open_in(&NetNs::create()?).and_then(|mut nft| nft.commit(&[probe.add()])) {
         Ok(()) => Ok(true),
         Err(error) if error.is_unsupported() => {
-            missing("nf_tables", "the kernel was built without CONFIG_NF_TABLES_INET")?;
+            missing(part, reason)?;
             Ok(false)
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// As [`part`], for bridges that filter by VLAN, which kernels may lack; `false` when the test must
+/// end.
+///
+/// # Errors
+/// [`LabError::Required`] when `CBR0_REQUIRE` lists `bridge-vlan` and the kernel cannot.
+pub fn bridge_vlans() -> Result<bool> {
+    if Rtnl::open_in(&NetNs::create()?)?.knows_vlan_filtering()? {
+        return Ok(true);
+    }
+    missing(
+        "bridge-vlan",
+        "this kernel's bridges cannot filter by VLAN: run the test on one whose can",
+    )?;
+    Ok(false)
 }
 
 /// Whether this process may make network namespaces.

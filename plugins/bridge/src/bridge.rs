@@ -171,7 +171,11 @@ fn find_empty(host: &mut Rtnl, name: &str) -> Result<Vec<Link>> {
     let ports = links.iter().filter(|link| link.master == Some(bridge.index));
     let (gateways, others): (Vec<_>, Vec<_>) =
         ports.partition(|port| gateway::is_port_of(port, &links));
-    let addresses = host.addresses(bridge.index)?;
+    let addresses = match host.addresses(bridge.index) {
+        // Somebody else has just removed it.
+        Err(error) if error.is_absent() => return Ok(Vec::new()),
+        addresses => addresses?,
+    };
     let own = noted(&bridge);
     let foreign = |address: &Address| !address.link_local && !own.contains(&address.address);
     let used = !others.is_empty() || links.iter().any(|link| on_top(&link));

@@ -92,7 +92,10 @@ fn through_gateway(ip: &IpConfig, link: u32) -> Vec<kernel::route::Route> {
 
 fn kernel_route(route: &Route, ips: &[IpConfig], link: u32) -> kernel::route::Route {
     let plain = kernel::route::Route::new(route.dst);
-    let gateway = route.gw.or_else(|| first_gateway(ips, route.dst.is_ipv4()));
+    // What is on the link by its scope is behind no gateway, and the kernel would refuse one.
+    let is_on_link = route.scope.is_some_and(|scope| scope >= SCOPE_LINK);
+    let of_family = || first_gateway(ips, route.dst.is_ipv4()).filter(|_| !is_on_link);
+    let gateway = route.gw.or_else(of_family);
     let default_scope = if gateway.is_some() { SCOPE_UNIVERSE } else { SCOPE_LINK };
     kernel::route::Route {
         gateway,

@@ -3,9 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod checks;
+mod empty_bridge;
 mod fixture;
+mod interop;
 mod keys;
+mod layer2;
 mod ownership;
 mod reach;
 mod refusals;
+mod reuse;
+mod spoof;
 mod upkeep;
+mod vlan;
+mod wishes;
