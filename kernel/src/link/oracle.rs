@@ -125,7 +125,7 @@ fn changes_of_vlans_say_what_they_mean() {
             (message.header.interface_family, message.header.index),
             (AddressFamily::Bridge, 9)
         );
-        assert_eq!(message.attributes, [wanted.clone()]);
+        assert_eq!(message.attributes, std::slice::from_ref(&wanted));
     }
 }
 

@@ -17,6 +17,8 @@ use crate::{gateway, lock};
 /// The group (`ip link show group 2648`) that marks a bridge as made by this plugin, from its first
 /// instant: 0x0a58, which the hardware addresses begin with.
 const OWN: u32 = 0x0a58;
+/// The longest alias that the kernel takes (`IFALIASZ` - 1), in bytes.
+const ALIAS_MAX: usize = 255;
 /// What the alias of such a bridge begins with; its gateway addresses follow.
 const NOTE: &str = "cbr0 gateway ";
 
@@ -70,7 +72,7 @@ pub(crate) fn ensure(
         if conf.is_gateway { gateway::ensure(host, conf, plan, &bridge)? } else { bridge.clone() };
     let missing = make_room(host, conf, &gateway, &plan.gateways)?;
     if is_new || !missing.is_empty() {
-        adopt(host, &gateway, &missing)?;
+        adopt(host, &gateway, &plan.gateways, &missing)?;
     }
     Ok(Shared { bridge, gateway })
 }
@@ -114,13 +116,18 @@ fn make_room(
 }
 
 /// Makes a new bridge, or one that somebody else made, the gateway of the network.
-fn adopt(host: &mut Rtnl, bridge: &Link, missing: &[IpNetwork]) -> Result<()> {
+fn adopt(
+    host: &mut Rtnl,
+    bridge: &Link,
+    gateways: &[IpNetwork],
+    missing: &[IpNetwork],
+) -> Result<()> {
     settings::make_gateway(&bridge.name, missing.iter().any(IpNetwork::is_ipv6))?;
     // A bridge whose address was not set takes the lowest of its ports, and changes it as they come
     // and go; setting the one that it has makes it stay, and containers may remember it.
     let pinned =
         bridge.mac.filter(|_| !missing.is_empty()).map(|mac| link::set_mac(bridge.index, mac));
-    let noted = note(bridge, missing);
+    let noted = note(host, bridge, gateways)?;
     host.request_all(&pinned.into_iter().chain(noted).collect::<Vec<_>>())?;
     for address in missing {
         match host.request(&address::add(bridge.index, *address, false)) {
@@ -132,13 +139,19 @@ fn adopt(host: &mut Rtnl, bridge: &Link, missing: &[IpNetwork]) -> Result<()> {
 }
 
 /// Writes down which addresses of a bridge of ours are ours, in its alias: people may give it
-/// others. The note comes before the address, so that none of ours is taken for somebody else's.
-fn note(bridge: &Link, added: &[IpNetwork]) -> Option<Message> {
-    let mut own = noted(bridge);
-    own.extend(added.iter().filter(|added| !noted(bridge).contains(added)));
-    let is_noted = bridge.group == OWN && !added.is_empty();
+/// others. The note comes before the addresses, so that none of ours is taken for somebody else's,
+/// and has all of them, whoever of many ADDs at once adds which.
+fn note(host: &mut Rtnl, bridge: &Link, gateways: &[IpNetwork]) -> Result<Option<Message>> {
+    let now = host.link_by_index(bridge.index)?;
+    let Some(bridge) = now.filter(|link| link.group == OWN && !gateways.is_empty()) else {
+        return Ok(None);
+    };
+    let mut own = noted(&bridge);
+    own.extend(gateways.iter().filter(|gateway| !noted(&bridge).contains(gateway)));
     let words: Vec<_> = own.iter().map(ToString::to_string).collect();
-    is_noted.then(|| link::set_alias(bridge.index, &format!("{NOTE}{}", words.join(" "))))
+    let text = format!("{NOTE}{}", words.join(" "));
+    // A bridge of more addresses than there is room to write down stays.
+    Ok((text.len() <= ALIAS_MAX).then(|| link::set_alias(bridge.index, &text)))
 }
 
 fn noted(bridge: &Link) -> Vec<IpNetwork> {

@@ -36,7 +36,7 @@ impl Plan {
         let container_mac = conf.mac.unwrap_or_else(|| mac::of_container(attachment, &ips));
         let routes = assigned.routes.clone();
         let gateways = gateways(&ips);
-        let inside = Inside { ips, routes, behind_gateways: true };
+        let inside = Inside { ips, routes, behind_gateways: true, ..Inside::default() };
         Ok(Plan { inside, container_mac, gateways })
     }
 
