@@ -172,6 +172,17 @@ pub fn bridge_vlans() -> Result<bool> {
     Ok(false)
 }
 
+/// Notes the plugins that a test leaves out of a chain because they are not built.
+///
+/// # Errors
+/// [`LabError::Required`] when `CBR0_REQUIRE` lists one of them as `plugin-NAME`.
+pub fn plugins(chain: &str, left_out: &[String]) -> Result<()> {
+    left_out.iter().try_for_each(|name| {
+        let reason = format!("it is not built, and left out of {chain}");
+        missing(&format!("plugin-{name}"), &reason)
+    })
+}
+
 /// Whether this process may make network namespaces.
 ///
 /// # Errors

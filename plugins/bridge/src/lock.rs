@@ -2,41 +2,32 @@
 //!
 //! An ADD that has found the bridge needs it until its port is there; from then on the bridge is
 //! not empty. The lock is on the file of the host's network namespace: there is one for each, and
-//! nothing to make or clean up. The kernel releases it when the process ends, however it does.
+//! nothing to make or clean up. The kernel releases it with the file, however the process ends.
 
 use std::fs::File;
-use std::path::Path;
+use std::io;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use plugin_interface::{Error, Result};
 
 const HOST: &str = "/proc/thread-self/ns/net";
 
-/// The lock, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Lock {
-    _held: Flock<File>,
+/// For an ADD: the bridge will not be removed while the file is open. Many may have it at once.
+pub(crate) fn shared() -> Result<File> {
+    take(File::lock_shared)
 }
 
-/// For an ADD: the bridge will not be removed meanwhile. Many may have it at once.
-pub(crate) fn shared() -> Result<Lock> {
-    take(FlockArg::LockShared)
+/// For who removes the bridge: nobody makes a port while the file is open.
+pub(crate) fn exclusive() -> Result<File> {
+    take(File::lock)
 }
 
-/// For who removes the bridge: nobody makes a port meanwhile.
-pub(crate) fn exclusive() -> Result<Lock> {
-    take(FlockArg::LockExclusive)
-}
-
-fn take(kind: FlockArg) -> Result<Lock> {
+fn take(lock: impl Fn(&File) -> io::Result<()>) -> Result<File> {
     let failed = |source| Error::Lock { what: HOST.into(), source };
-    let mut file = File::open(Path::new(HOST)).map_err(failed)?;
+    let file = File::open(HOST).map_err(failed)?;
     loop {
-        match Flock::lock(file, kind) {
-            Ok(_held) => return Ok(Lock { _held }),
-            Err((again, Errno::EINTR)) => file = again,
-            Err((_, errno)) => return Err(failed(errno.into())),
+        match lock(&file) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done.map(|()| file).map_err(failed),
         }
     }
 }
