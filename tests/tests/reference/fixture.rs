@@ -87,6 +87,14 @@ impl Scene {
         runtime
     }
 
+    /// The plugins of an older release, among which is `ptp`; `None` where the part is not there.
+    pub(crate) fn theirs_of_debian(&self) -> Result<Option<Runtime<'_>>> {
+        let Some(folder) = require::part(Part::ReferenceDebian)? else { return Ok(None) };
+        let mut runtime = self.theirs();
+        runtime.cni_path = vec![folder];
+        Ok(Some(runtime))
+    }
+
     /// Our plugins, on the same node.
     pub(crate) fn ours(&self) -> Result<Runtime<'_>> {
         let mut runtime = Runtime::new(self.node(), bins::plugin_dir()?);

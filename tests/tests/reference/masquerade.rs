@@ -2,6 +2,7 @@
 
 use cbr0_tests::Outcome;
 use cbr0_tests::pod::Pod;
+use serde_json::json;
 
 use crate::fixture::{Backend, Scene, assert_same};
 
@@ -100,5 +101,30 @@ fn gc_removes_what_is_not_valid_and_of_this_network_only() -> Outcome {
         scene.assert_masqueraded(&valid, 2)?;
         scene.assert_masqueraded(&foreign, 1)?;
     }
+    Ok(())
+}
+
+/// Debian's is release 1.1.1.
+#[test]
+fn an_older_ptp_is_followed_by_ours() -> Outcome {
+    let Some(scene) = Scene::new(Backend::IptablesNft)? else { return Ok(()) };
+    let Some(mut theirs) = scene.theirs_of_debian()? else { return Ok(()) };
+    let mut network = scene.network_with("net", &[V4, V6], &json!({"type": "ptp"}));
+    network.version = "1.0.0".to_owned();
+    let mut ours = scene.ours()?;
+    let (stays, goes, stale) = (Pod::create("stays")?, Pod::create("goes")?, Pod::create("stale")?);
+    theirs.add(&network, &goes.attachment())?;
+    ours.del(&network, &goes.attachment())?;
+    theirs.add(&network, &stays.attachment())?;
+    let before = scene.rules()?;
+
+    theirs.add(&network, &goes.attachment())?;
+    ours.del(&network, &goes.attachment())?;
+    assert_same(&before, &scene.rules()?, "DEL");
+    theirs.add(&network, &stale.attachment())?;
+    assert_ne!(scene.rules()?, before);
+    network.version = "1.1.0".to_owned();
+    ours.gc(&network, &[&stays.attachment()])?;
+    assert_same(&before, &scene.rules()?, "GC");
     Ok(())
 }
