@@ -336,7 +336,10 @@ fn wait_readable(fd: &impl AsFd, end: Instant) {
         // A stop and continuation of this process ends a wait early.
         match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
             Err(Errno::EINTR) => {}
-            polled => return drop(polled.unwrap()),
+            polled => {
+                polled.unwrap();
+                return;
+            }
         }
     }
 }
