@@ -253,7 +253,7 @@ impl Ledger {
         Ok(self.scanned.get_or_insert_default())
     }
 
-    /// Gives up on the index that was found.
+    /// Gives up on the index that was found: the next call must not believe it either.
     fn read_directory(&mut self) -> Result<(), StoreError> {
         let directory = &self.locked.directory;
         let snapshot = self.locked.scan()?;
@@ -261,6 +261,8 @@ impl Ledger {
         self.index = index.unwritten();
         self.scanned = Some(snapshot);
         self.lasting = false;
+        // Where it cannot be removed, what is asked of it is verified again.
+        std::fs::remove_file(&self.locked.index).ok();
         Ok(())
     }
 

@@ -106,6 +106,9 @@ fn a_hit_is_verified() {
     assert_eq!(ledger.addresses_of(&holder("b")).unwrap(), [address(2)], "it was read then");
     assert_eq!(ledger.release(&holder("a")).unwrap(), 0);
     assert!(node.path(2).exists());
+    drop(ledger);
+    let mut ledger = node.open();
+    assert_eq!(ledger.addresses_of(&holder("b")).unwrap(), [address(2)], "whoever asks next, too");
 }
 
 #[test]
