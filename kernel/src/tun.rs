@@ -1,14 +1,12 @@
 //! Taps: links whose other end is a file of a process (`tun(4)`). `rtnetlink` does not make them.
-//!
-//! The calls of `/dev/net/tun` are the only ones of the project that no safe library offers.
-#![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 use nix::libc;
+
+use crate::process::tap;
 
 /// A tap to be made in the namespace of the calling thread.
 #[derive(Clone, Copy, Debug)]
@@ -33,16 +31,6 @@ pub struct TapError {
     pub source: io::Error,
 }
 
-mod request {
-    use nix::libc;
-
-    // Of linux/if_tun.h. The numbers say "write an int", but some take the value itself.
-    nix::ioctl_readwrite_bad!(set_iff, 0x4004_54ca, libc::ifreq);
-    nix::ioctl_write_int_bad!(set_persist, 0x4004_54cb);
-    nix::ioctl_write_int_bad!(set_owner, 0x4004_54cc);
-    nix::ioctl_write_int_bad!(set_group, 0x4004_54ce);
-}
-
 impl Tap<'_> {
     /// Makes the tap, which stays until it is deleted. Until the last step it goes with this
     /// process, so that whatever fails leaves nothing. An existing tap of the name that nobody has
@@ -56,9 +44,7 @@ impl Tap<'_> {
         let file = opened.map_err(failed("open /dev/net/tun for"))?;
         self.attach(&file).map_err(failed("create"))?;
         self.give(&file).map_err(failed("set owner and group of"))?;
-        // SAFETY: the argument is a number, and the file is open.
-        let kept = unsafe { request::set_persist(file.as_raw_fd(), 1) };
-        kept.map(drop).map_err(|errno| failed("keep")(errno.into()))
+        tap::keep(&file).map_err(failed("keep"))
     }
 
     fn attach(&self, file: &File) -> io::Result<()> {
@@ -73,20 +59,15 @@ impl Tap<'_> {
         }
         let ifr_ifru = libc::__c_anonymous_ifr_ifru { ifru_flags: flags as libc::c_short };
         let mut interface = libc::ifreq { ifr_name: name, ifr_ifru };
-        // SAFETY: the kernel reads and writes one `ifreq`, which lives as long as the call.
-        unsafe { request::set_iff(file.as_raw_fd(), &mut interface) }?;
-        Ok(())
+        tap::attach(file, &mut interface)
     }
 
     fn give(&self, file: &File) -> io::Result<()> {
-        let number = |id: u32| libc::c_int::from_ne_bytes(id.to_ne_bytes());
         if let Some(owner) = self.owner {
-            // SAFETY: the argument is a number, and the file is open.
-            unsafe { request::set_owner(file.as_raw_fd(), number(owner)) }?;
+            tap::give_to_user(file, owner)?;
         }
         if let Some(group) = self.group {
-            // SAFETY: as above.
-            unsafe { request::set_group(file.as_raw_fd(), number(group)) }?;
+            tap::give_to_group(file, group)?;
         }
         Ok(())
     }
