@@ -9,7 +9,7 @@ use kernel::Rtnl;
 use kernel::link::Link;
 use plugin_interface::check::{self, Expected, demand};
 use plugin_interface::inside::gateway_address;
-use plugin_interface::{Container, Error, Result, host_end};
+use plugin_interface::{Container, Error, Result};
 
 use crate::bridge;
 use crate::conf::Conf;
@@ -22,7 +22,7 @@ pub(crate) fn check(call: &Call, netns: &Path) -> Result<()> {
     let mut host = Rtnl::open()?;
     let mut container = Container::open(call, netns)?;
     let bridge = check_bridge(&mut host, &conf, &expected.ips)?;
-    let port = find_port(&mut host, &mut container, call)?;
+    let port = check::host_end(&mut host, &mut container, call)?;
     check_port(&mut host, &port, &conf, &bridge)?;
     let inside = check::container_end(&mut container, netns, &expected, Some(&port))?;
     if let Some(mac) = inside.mac.filter(|_| conf.check_mac) {
@@ -33,7 +33,7 @@ pub(crate) fn check(call: &Call, netns: &Path) -> Result<()> {
         check::forwarding(&expected.ips)?;
     }
     if conf.masquerade {
-        check::masquerading(&call.attachment, &expected.ips)?;
+        check::masquerading(&call.attachment, &expected.ips, &port)?;
     }
     Ok(())
 }
@@ -72,22 +72,6 @@ fn check_gateways(
             format!("{} {:?} has lost the gateway address {gateway}", link.kind, link.name)
         })
     })
-}
-
-/// The host's end: the attachment's own, or the one that the reference plugin made for it.
-fn find_port(host: &mut Rtnl, container: &mut Container, call: &Call) -> Result<Link> {
-    let inside = container.rtnl.link_by_name(&call.attachment.ifname)?;
-    let unclaimed = match inside {
-        Some(inside) => host_end::find_unclaimed(host, &inside)?,
-        None => None,
-    };
-    match unclaimed {
-        Some(port) => {
-            demand(port.is_up(), || format!("{:?} is down", port.name))?;
-            Ok(port)
-        }
-        None => check::host_end(host, &call.attachment),
-    }
 }
 
 fn check_port(host: &mut Rtnl, port: &Link, conf: &Conf, bridge: &Link) -> Result<()> {

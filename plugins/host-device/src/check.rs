@@ -20,7 +20,7 @@ pub(crate) fn check(call: &Call, netns: &Path) -> Result<()> {
     let mut container = Container::open(call, netns)?;
     let link = check::container_end(&mut container, netns, &expected, None)?;
     let is_ours = Loan::of(&link).is_some_and(|loan| loan.is_to(&call.attachment));
-    demand(is_ours, || {
+    demand(is_ours || Loan::is_of_reference(&link), || {
         format!("{:?} is not lent to this container: its alias is {:?}", link.name, link.alias)
     })
 }

@@ -45,6 +45,11 @@ impl Loan {
         alias_names_network(&self.borrower, network)
     }
 
+    /// Whether the reference plugin lent a link: the alias is its name on the host.
+    pub(crate) fn is_of_reference(link: &Link) -> bool {
+        check_ifname(&link.alias).is_ok()
+    }
+
     fn clear(alias: &str) -> Option<Loan> {
         let mut parts = alias.splitn(5, '/');
         let attachment = Attachment::new(parts.next()?, parts.next()?, parts.next()?).ok()?;

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use cni_conf::attachment::Attachment;
-use cni_conf::names::check_ifname;
 use cni_conf::plugin::Call;
 use kernel::link::{self, Link};
 use kernel::{NetNs, Rtnl};
@@ -22,7 +21,7 @@ pub(crate) fn from_container(call: &Call, netns: Option<&Path>) -> Result<()> {
     let Some(mut container) = Container::find(call, netns)? else { return Ok(()) };
     loans_in(&container.netns, &call.attachment)?;
     let found = container.rtnl.link_by_name(&call.attachment.ifname)?;
-    let of_reference = found.filter(|link| check_ifname(&link.alias).is_ok());
+    let of_reference = found.filter(Loan::is_of_reference);
     match of_reference {
         Some(link) => {
             let home =

@@ -14,7 +14,7 @@ use crate::container_end::Container;
 use crate::error::{Error, Result};
 use crate::inside::table_of;
 use crate::masquerade::Masquerade;
-use crate::{addresses, host_end, settings};
+use crate::{addresses, host_end, reference, settings};
 
 /// What the ADD answered about the container's interface.
 #[derive(Debug)]
@@ -74,13 +74,21 @@ pub fn demand(holds: bool, difference: impl FnOnce() -> String) -> Result<()> {
     if holds { Ok(()) } else { Err(Error::Different(difference())) }
 }
 
-/// The host's end of the attachment's veth, which must be there and up.
+/// The host's end of the attachment's veth, which must be there and up: its own, or the one that the
+/// reference plugin made for it.
 ///
 /// # Errors
 /// It is not.
-pub fn host_end(host: &mut Rtnl, attachment: &Attachment) -> Result<Link> {
-    let alias = attachment.alias();
-    let found = host_end::find(host, attachment)?.into_iter().find(|link| link.alias == alias);
+pub fn host_end(host: &mut Rtnl, container: &mut Container, call: &Call) -> Result<Link> {
+    let alias = call.attachment.alias();
+    let unclaimed = match container.rtnl.link_by_name(&call.attachment.ifname)? {
+        Some(inside) => host_end::find_unclaimed(host, &inside)?,
+        None => None,
+    };
+    let found = match unclaimed {
+        None => host_end::find(host, &call.attachment)?.into_iter().find(|one| one.alias == alias),
+        unclaimed => unclaimed,
+    };
     let found =
         found.ok_or_else(|| Error::Different(format!("the host's end of {alias:?} is gone")))?;
     demand(found.is_up(), || format!("{:?} is down", found.name))?;
@@ -176,13 +184,14 @@ pub fn forwarding(ips: &[IpConfig]) -> Result<()> {
     Ok(())
 }
 
-/// Whether the attachment's addresses are masqueraded.
+/// Whether the attachment's addresses are masqueraded: by us, or by the reference plugin, if it made
+/// the interface.
 ///
 /// # Errors
 /// They are not.
-pub fn masquerading(attachment: &Attachment, ips: &[IpConfig]) -> Result<()> {
-    match Masquerade::open()?.difference(attachment, ips)? {
-        Some(difference) => Err(Error::Different(difference)),
-        None => Ok(()),
-    }
+pub fn masquerading(attachment: &Attachment, ips: &[IpConfig], host_end: &Link) -> Result<()> {
+    let Some(difference) = Masquerade::open()?.difference(attachment, ips)? else { return Ok(()) };
+    let addresses: Vec<_> = ips.iter().map(|ip| ip.address.ip()).collect();
+    let by_reference = host_end.alias.is_empty() && reference::masquerades(attachment, &addresses)?;
+    demand(by_reference, || difference)
 }

@@ -16,15 +16,15 @@ pub(crate) fn check(call: &Call, netns: &Path) -> Result<()> {
     let conf = Conf::parse(&call.conf, &call.env)?;
     let expected = Expected::of(call, netns)?;
     let mut host = Rtnl::open()?;
-    let host_end = check::host_end(&mut host, &call.attachment)?;
-    check_host_end(&mut host, &host_end, &expected)?;
     let mut container = Container::open(call, netns)?;
+    let host_end = check::host_end(&mut host, &mut container, call)?;
+    check_host_end(&mut host, &host_end, &expected)?;
     let link = check::container_end(&mut container, netns, &expected, Some(&host_end))?;
     let inside = Inside { ips: expected.ips.clone(), behind_gateways: true, ..Inside::default() };
     check::has_routes(&mut container.rtnl, "the container", &inside.kernel_routes(link.index))?;
     check::forwarding(&expected.ips)?;
     if conf.masquerade {
-        check::masquerading(&call.attachment, &expected.ips)?;
+        check::masquerading(&call.attachment, &expected.ips, &host_end)?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 mod dummy;
 mod fixture;
 mod host_device;
+mod interop;
 mod ipvlan;
 mod macvlan;
 mod ptp;

@@ -166,6 +166,20 @@ impl Scene {
         Ok(lines.filter(|line| !line.contains(": #")).collect())
     }
 
+    /// Removes the rules for the IPv6 address of a Pod that the reference masquerades, and what is
+    /// of others in the same chain.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let tool = match self.backend {
+            Backend::IptablesNft => "ip6tables-nft",
+            Backend::IptablesLegacy => "ip6tables-legacy",
+            Backend::Nftables => {
+                let chain = ["flush", "chain", "inet", "cni_plugins_masquerade", "masq_checks"];
+                return self.output(&self.nft, &chain).map(drop);
+            }
+        };
+        self.iptables(tool, &["-t", "nat", "-F", "POSTROUTING"]).map(drop)
+    }
+
     /// Runs one of the iptables programs on the node.
     pub(crate) fn iptables(&self, program: &str, arguments: &[&str]) -> Result<String> {
         self.output(&self.iptables.join(program), arguments)

@@ -1,7 +1,7 @@
 //! What the reference masquerades, in each of its ways, ends with our DEL or GC.
 
-use cbr0_tests::Outcome;
 use cbr0_tests::pod::Pod;
+use cbr0_tests::{LabError, Outcome, bins};
 use serde_json::json;
 
 use crate::fixture::{Backend, Scene, assert_same};
@@ -30,6 +30,43 @@ fn del_removes_what_the_reference_added(backend: Backend, subnets: &[&str]) -> O
     ours.del(&network, &goes.attachment().without_netns())?;
     assert_same(&before, &scene.rules()?, "DEL without a namespace");
     Ok(scene.assert_masqueraded(&stays, subnets.len())?)
+}
+
+/// A runtime keeps its results when its plugins are replaced.
+fn check_sees_what_the_reference_added(backend: Backend) -> Outcome {
+    for plugin in ["bridge", "ptp"] {
+        let Some(scene) = Scene::new(backend)? else { return Ok(()) };
+        let network = scene.network_with("net", &[V4, V6], &json!({"type": plugin}));
+        let pod = Pod::create("pod")?;
+        let mut runtime = scene.theirs();
+        runtime.add(&network, &pod.attachment())?;
+        runtime.cni_path = vec![bins::plugin_dir()?];
+        runtime.check(&network, &pod.attachment())?;
+        scene.flush()?;
+        match runtime.check(&network, &pod.attachment()) {
+            Err(LabError::Plugin(failure)) => {
+                assert_eq!(failure.error.code, 102, "{plugin}: {failure}");
+                assert!(failure.error.msg.contains("not masqueraded"), "{plugin}: {failure}");
+            }
+            other => panic!("{plugin}: {other:?}"),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn check_sees_iptables_nft() -> Outcome {
+    check_sees_what_the_reference_added(Backend::IptablesNft)
+}
+
+#[test]
+fn check_sees_iptables_legacy() -> Outcome {
+    check_sees_what_the_reference_added(Backend::IptablesLegacy)
+}
+
+#[test]
+fn check_sees_nftables() -> Outcome {
+    check_sees_what_the_reference_added(Backend::Nftables)
 }
 
 fn goes_links(pod: &Pod) -> cbr0_tests::Result<Vec<String>> {

@@ -46,6 +46,13 @@ impl Chains {
         Ok(())
     }
 
+    /// The addresses that lead to the owner's chains, where the packets of an address do.
+    pub(super) fn sources(&self, nft: &mut Nft) -> Result<Vec<IpAddr>> {
+        let entries = nft.rules_of(&self.chain(self.entrance))?.into_iter();
+        let entries = entries.filter(|rule| self.is_entry(rule));
+        Ok(entries.filter_map(|rule| rule.address(Field::Source)).collect())
+    }
+
     fn removal(
         &self,
         nft: &mut Nft,

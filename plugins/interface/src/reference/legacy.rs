@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::process::{Command, Output, Stdio};
 
 use kernel::nft::Family;
@@ -48,6 +49,14 @@ pub(super) fn collect(family: Family, valid: &Valid<'_>) -> Result<()> {
     let stale = masquerade::stale(rules.iter().map(Rule::comment), valid).into_iter();
     let chains = stale.map(|id| masquerade::of_iptables(family, valid.network, id));
     Error::all(chains.map(|chains| tool.apply(chains.table, &deletions(&listing, &chains, &[]))))
+}
+
+/// The addresses that lead to an owner's chains.
+pub(super) fn sources(chains: &Chains) -> Result<Vec<IpAddr>> {
+    match Tool::of(chains.family).filter(|tool| tool.has(chains.table)) {
+        Some(tool) => Ok(listing::sources(&tool.list(chains.table)?, chains)),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// The program of a family.

@@ -31,6 +31,10 @@ impl<'a> Rule<'a> {
         self.value("-j").or_else(|| self.value("-g")) == Some(chain)
     }
 
+    fn is_entry(&self, chains: &Chains) -> bool {
+        self.is_in(chains.entrance) && chains.names.first().is_some_and(|it| self.leads_to(it))
+    }
+
     /// Its comment; empty if it has none.
     pub(super) fn comment(&self) -> &str {
         self.value("--comment").unwrap_or_default()
@@ -59,14 +63,11 @@ pub(super) fn rules(listing: &str) -> Vec<Rule<'_>> {
 /// [`Chains::remove`] does from nf_tables.
 pub(super) fn deletions(listing: &str, chains: &Chains, in_use: &[IpAddr]) -> Vec<String> {
     let is_own = |rule: &Rule<'_>| rule.comment() == chains.comment;
-    let is_entry = |rule: &Rule<'_>| {
-        rule.is_in(chains.entrance) && chains.names.first().is_some_and(|it| rule.leads_to(it))
-    };
     let is_inside = |rule: &Rule<'_>| chains.names.iter().any(|name| rule.is_in(name));
     let is_needed = |rule: &Rule<'_>| rule.source().is_some_and(|source| in_use.contains(&source));
 
     let (entries, others): (Vec<_>, Vec<_>) =
-        rules(listing).into_iter().partition(|rule| is_own(rule) && is_entry(rule));
+        rules(listing).into_iter().partition(|rule| is_own(rule) && rule.is_entry(chains));
     let (needed, gone): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_needed);
     let gone = gone.iter().map(Rule::deletion);
     if !needed.is_empty() {
@@ -81,6 +82,13 @@ pub(super) fn deletions(listing: &str, chains: &Chains, in_use: &[IpAddr]) -> Ve
     gone.chain(inside.iter().map(Rule::deletion))
         .chain(unused.map(|name| format!("-X {name}")))
         .collect()
+}
+
+/// The addresses that lead to an owner's chains in a table with this listing, as
+/// [`Chains::sources`] finds them in nf_tables.
+pub(super) fn sources(listing: &str, chains: &Chains) -> Vec<IpAddr> {
+    let is_own = |rule: &Rule<'_>| rule.comment() == chains.comment && rule.is_entry(chains);
+    rules(listing).iter().filter(|rule| is_own(rule)).filter_map(Rule::source).collect()
 }
 
 /// The words of a line, some of which stand in quotes with marks before quotes and marks in them.
@@ -140,6 +148,12 @@ mod tests {
     #[test]
     fn what_has_the_comment_goes_with_its_chain() {
         assert_eq!(removed(LISTING, &[]), (vec![3, 4, 6], vec!["-X CNI-1".to_owned()]));
+    }
+
+    #[test]
+    fn what_leads_to_the_owners_chains_is_masqueraded() {
+        let found: Vec<_> = sources(LISTING, &chains()).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["10.1.0.5", "10.1.0.6"]);
     }
 
     #[test]

@@ -13,9 +13,10 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use cni_conf::attachment::Attachment;
-use kernel::nft::{Chain, Family, Nft, Table};
+use kernel::nft::{Chain, Family, Field, Nft, Table};
 use nix::errno::Errno;
 
 use super::chains::Chains;
@@ -49,14 +50,27 @@ impl Rules {
 
 /// What there may be of an attachment.
 pub(super) fn leftovers(attachment: &Attachment) -> Vec<Leftover> {
-    let of_iptables = |family| {
-        Leftover::Chains(of_iptables(family, &attachment.network, &attachment.container_id))
-    };
     vec![
-        of_iptables(Family::Ip),
-        of_iptables(Family::Ip6),
+        Leftover::Chains(chains_of(Family::Ip, attachment)),
+        Leftover::Chains(chains_of(Family::Ip6, attachment)),
         Leftover::Rules(Rules { key: names::rule_key(attachment) }),
     ]
+}
+
+/// The addresses of the attachment that nf_tables masquerades, `iptables-nft` included.
+pub(super) fn sources(nft: &mut Nft, attachment: &Attachment) -> Result<Vec<IpAddr>> {
+    let key = names::rule_key(attachment);
+    let rules = nft.rules_of(&CHECKS)?.into_iter().filter(|rule| rule.comment.starts_with(&key));
+    let mut sources: Vec<_> = rules.filter_map(|rule| rule.address(Field::Source)).collect();
+    for family in [Family::Ip, Family::Ip6] {
+        sources.extend(chains_of(family, attachment).sources(nft)?);
+    }
+    Ok(sources)
+}
+
+/// The chain in iptables of the attachment's container.
+pub(super) fn chains_of(family: Family, attachment: &Attachment) -> Chains {
+    of_iptables(family, &attachment.network, &attachment.container_id)
 }
 
 /// A container's chain in iptables.

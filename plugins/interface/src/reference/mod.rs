@@ -19,6 +19,7 @@ mod spoof_check;
 use std::net::IpAddr;
 use std::path::Path;
 
+use cni_conf::attachment::Attachment;
 use cni_conf::plugin::Call;
 use kernel::nft::{Chain, Family, Nft};
 
@@ -117,6 +118,23 @@ pub fn collect(valid: &Valid<'_>) -> Result<()> {
     };
     let of_legacy = [Family::Ip, Family::Ip6].map(|family| legacy::collect(family, valid));
     Error::all([of_nft()].into_iter().chain(of_legacy))
+}
+
+/// Whether the reference plugin masquerades the addresses of an attachment, with whatever backend.
+///
+/// # Errors
+/// The packet filter cannot be asked.
+pub fn masquerades(attachment: &Attachment, addresses: &[IpAddr]) -> Result<bool> {
+    let mut sources = match open()? {
+        Some(mut nft) => masquerade::sources(&mut nft, attachment)?,
+        None => Vec::new(),
+    };
+    if !addresses.iter().all(|address| sources.contains(address)) {
+        for family in [Family::Ip, Family::Ip6] {
+            sources.extend(legacy::sources(&masquerade::chains_of(family, attachment))?);
+        }
+    }
+    Ok(addresses.iter().all(|address| sources.contains(address)))
 }
 
 fn remove_present(leftovers: &[Leftover], removal: Removal<'_>) -> Result<()> {
