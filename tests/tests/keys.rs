@@ -63,10 +63,19 @@ fn words(folders: &[&str]) -> std::io::Result<BTreeSet<String>> {
     Ok(quoted.filter(is_word).map(str::to_lowercase).collect())
 }
 
+fn tables() -> Result<String> {
+    let file = root().join("docs/keys.md");
+    fs::read_to_string(&file).context(|| format!("read {}", file.display()))
+}
+
+/// The plugins that have a table.
+fn plugins() -> Result<Vec<String>> {
+    Ok(tables()?.lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_owned).collect())
+}
+
 /// The keys of a plugin's table, in lower case, and the tests that it names.
 fn table(plugin: &str) -> Result<(BTreeSet<String>, BTreeSet<String>)> {
-    let file = root().join("docs/keys.md");
-    let text = fs::read_to_string(&file).context(|| format!("read {}", file.display()))?;
+    let text = tables()?;
     let heading = format!("## {plugin}\n");
     let section = text.split_once(&heading).map(|(_, rest)| rest);
     let section = section.ok_or_else(|| LabError::Wrong(format!("no table of {plugin}")))?;
@@ -125,8 +134,9 @@ fn read(
     for place in places {
         let conf = |keys: Value| {
             let mut conf = merge((place.conf)(keys), &json!({"type": plugin}));
+            let is_ipam = matches!(plugin, "host-local" | "static");
             if let Some(ipam) =
-                conf.get_mut("ipam").and_then(Value::as_object_mut).filter(|_| plugin != "bridge")
+                conf.get_mut("ipam").and_then(Value::as_object_mut).filter(|_| is_ipam)
             {
                 ipam.entry("type").or_insert_with(|| json!(plugin));
                 ipam.entry("dataDir").or_insert_with(|| json!(host.data_dir()));
@@ -150,14 +160,21 @@ fn read(
     Ok(keys)
 }
 
-fn with_ipam(keys: &Value, more: &Value) -> Value {
-    let mut ipam = keys.clone();
-    for (key, value) in more.as_object().into_iter().flatten() {
-        if ipam.get(key).is_none() {
-            ipam[key] = value.clone();
+/// These keys, and those of the others that are not among them.
+fn beside(keys: &Value, others: &Value) -> Value {
+    let mut all = keys.clone();
+    for (key, value) in others.as_object().into_iter().flatten() {
+        let is_there = |own: &String| own.eq_ignore_ascii_case(key);
+        if !all.as_object().is_some_and(|all| all.keys().any(is_there)) {
+            all[key] = value.clone();
         }
     }
-    ipam
+    all
+}
+
+/// What makes a configuration whole in which an interface plugin would find no other fault.
+fn whole(keys: &Value) -> Value {
+    beside(keys, &json!({"master": "up0", "device": "dev0", "ipam": {"type": "host-local"}}))
 }
 
 const SUBNET: &str = "10.0.0.0/8";
@@ -172,15 +189,33 @@ fn bridge() -> Vec<Place> {
     ]
 }
 
+fn interface() -> Vec<Place> {
+    vec![
+        Place { prefix: "", conf: |keys| whole(&keys) },
+        Place {
+            prefix: "ipam.",
+            conf: |keys| whole(&json!({"ipam": beside(&keys, &json!({"type": "host-local"}))})),
+        },
+        Place { prefix: "runtimeConfig.", conf: |keys| whole(&json!({"runtimeConfig": keys})) },
+        Place { prefix: "args.cni.", conf: |keys| whole(&json!({"args": {"cni": keys}})) },
+        Place { prefix: "dns.", conf: |keys| whole(&json!({"dns": keys})) },
+    ]
+}
+
+fn interface_reads_the_keys_of_its_table(plugin: &str) -> Outcome {
+    let own = format!("plugins/{plugin}/src");
+    same_keys(plugin, &[&own, "plugins/interface/src", "cni-conf/src"], &interface())
+}
+
 fn host_local() -> Vec<Place> {
     vec![
         Place {
             prefix: "ipam.",
-            conf: |keys| json!({"ipam": with_ipam(&keys, &json!({"subnet": SUBNET}))}),
+            conf: |keys| json!({"ipam": beside(&keys, &json!({"subnet": SUBNET}))}),
         },
         Place {
             prefix: "ipam.ranges[][].",
-            conf: |keys| json!({"ipam": {"ranges": [[with_ipam(&keys, &json!({"subnet": SUBNET}))]]}}),
+            conf: |keys| json!({"ipam": {"ranges": [[beside(&keys, &json!({"subnet": SUBNET}))]]}}),
         },
         Place {
             prefix: "runtimeConfig.",
@@ -198,14 +233,14 @@ fn static_ipam() -> Vec<Place> {
         json!({"addresses": [{"address": "10.0.0.2/8"}]})
     }
     vec![
-        Place { prefix: "ipam.", conf: |keys| json!({"ipam": with_ipam(&keys, &own())}) },
+        Place { prefix: "ipam.", conf: |keys| json!({"ipam": beside(&keys, &own())}) },
         Place {
             prefix: "ipam.addresses[].",
-            conf: |keys| json!({"ipam": {"addresses": [with_ipam(&keys, &json!({"address": "10.0.0.2/8"}))]}}),
+            conf: |keys| json!({"ipam": {"addresses": [beside(&keys, &json!({"address": "10.0.0.2/8"}))]}}),
         },
         Place {
             prefix: "ipam.dns.",
-            conf: |keys| json!({"ipam": with_ipam(&json!({"dns": keys}), &own())}),
+            conf: |keys| json!({"ipam": beside(&json!({"dns": keys}), &own())}),
         },
         Place {
             prefix: "runtimeConfig.",
@@ -242,6 +277,26 @@ fn bridge_reads_the_keys_of_its_table() -> Outcome {
     same_keys("bridge", &["plugins/bridge/src", "plugins/interface/src", "cni-conf/src"], &bridge())
 }
 
+/// The test of each plugin whose keys are in the places of [`interface`].
+macro_rules! interfaces {
+    ($($test:ident: $plugin:expr;)*) => {$(
+        #[test]
+        fn $test() -> Outcome {
+            interface_reads_the_keys_of_its_table($plugin)
+        }
+    )*};
+}
+
+interfaces! {
+    ptp_reads_the_keys_of_its_table: "ptp";
+    dummy_reads_the_keys_of_its_table: "dummy";
+    macvlan_reads_the_keys_of_its_table: "macvlan";
+    ipvlan_reads_the_keys_of_its_table: "ipvlan";
+    vlan_reads_the_keys_of_its_table: "vlan";
+    tap_reads_the_keys_of_its_table: "tap";
+    host_device_reads_the_keys_of_its_table: "host-device";
+}
+
 #[test]
 fn loopback_reads_no_keys() -> Outcome {
     let places = [Place { prefix: "", conf: |keys| keys }];
@@ -261,12 +316,12 @@ fn static_reads_the_keys_of_its_table() -> Outcome {
 #[test]
 fn the_tests_that_the_tables_name_exist() -> Outcome {
     let mut texts = Vec::new();
-    for folder in ["plugins", "ipam/src", "tests/tests"] {
+    for folder in ["plugins", "ipam/src", "kernel/src", "tests/tests"] {
         sources(&root().join(folder), true, &mut texts)?;
     }
     let all = texts.concat();
-    for plugin in ["bridge", "loopback", "host-local", "static"] {
-        for test in table(plugin)?.1 {
+    for plugin in plugins()? {
+        for test in table(&plugin)?.1 {
             assert!(all.contains(&format!("fn {test}()")), "{plugin}: there is no test {test:?}");
         }
     }

@@ -9,6 +9,7 @@ mod interop;
 mod ipvlan;
 mod macvlan;
 mod ptp;
+mod shared_keys;
 mod tap;
 mod verbs;
 mod vlan;
