@@ -8,6 +8,7 @@ mod fixture;
 mod interop;
 mod keys;
 mod layer2;
+mod lock;
 mod ownership;
 mod reach;
 mod refusals;
