@@ -15,6 +15,8 @@
 //! Interfaces of which nothing is on the host differ in what they are made of alone: [`alone`] is
 //! the rest.
 //!
+//! A plugin that is chained behind another one starts from [`previous`].
+//!
 //! The other verbs: [`removal`] (DEL, and what undoes an ADD), [`valid`] (GC), [`check`], [`status`];
 //! and for a node that is switched in place, [`reference`].
 #![forbid(unsafe_code)]
@@ -30,6 +32,7 @@ pub mod keys;
 pub mod mac;
 pub mod masquerade;
 pub mod master;
+pub mod previous;
 pub mod ready;
 pub mod reference;
 pub mod removal;
@@ -44,4 +47,5 @@ pub use container_end::Container;
 pub use error::{Error, Result};
 pub use inside::Inside;
 pub use masquerade::Masquerade;
+pub use previous::Previous;
 pub use valid::Valid;
