@@ -7,6 +7,7 @@
 //! Nothing in this crate decides anything: what a link should look like is the caller's business.
 
 pub mod address;
+pub mod conntrack;
 pub mod elf_note;
 pub mod events;
 pub mod link;

@@ -24,6 +24,12 @@ pub(super) const NFTA_RULE_USERDATA: u16 = 7;
 pub enum Hook {
     /// Source address translation of what leaves (`type nat hook postrouting priority srcnat`).
     SourceNat,
+    /// Destination address translation of what comes in (`type nat hook prerouting priority dstnat`).
+    DestinationNat,
+    /// The same of what the host itself sends (`type nat hook output priority -100`).
+    OutputNat,
+    /// What comes in, before everything else (`type filter hook prerouting priority raw`).
+    Raw,
     /// Frames that come in by a bridge's ports (`type filter hook prerouting priority -300`).
     BridgeIngress,
 }
@@ -52,6 +58,9 @@ impl Chain<'_> {
     pub fn add_at(&self, hook: Hook) -> Message {
         let (kind, number, priority) = match hook {
             Hook::SourceNat => ("nat", libc::NF_INET_POST_ROUTING, libc::NF_IP_PRI_NAT_SRC),
+            Hook::DestinationNat => ("nat", libc::NF_INET_PRE_ROUTING, libc::NF_IP_PRI_NAT_DST),
+            Hook::OutputNat => ("nat", libc::NF_INET_LOCAL_OUT, libc::NF_IP_PRI_NAT_DST),
+            Hook::Raw => ("filter", libc::NF_INET_PRE_ROUTING, libc::NF_IP_PRI_RAW),
             Hook::BridgeIngress => {
                 ("filter", libc::NF_BR_PRE_ROUTING, libc::NF_BR_PRI_NAT_DST_BRIDGED)
             }
@@ -81,8 +90,16 @@ impl Chain<'_> {
 
     /// Appends a rule.
     pub fn append(&self, expressions: &[Expression<'_>], text: &str) -> Message {
+        self.new_rule(CREATE | libc::NLM_F_APPEND as u16, expressions, text)
+    }
+
+    /// Puts a rule before all others.
+    pub fn insert(&self, expressions: &[Expression<'_>], text: &str) -> Message {
+        self.new_rule(CREATE, expressions, text)
+    }
+
+    fn new_rule(&self, flags: u16, expressions: &[Expression<'_>], text: &str) -> Message {
         let what = format!("add a rule to nf_tables chain {:?}", self.name);
-        let flags = CREATE | libc::NLM_F_APPEND as u16;
         let message = self.in_chain(request(what, libc::NFT_MSG_NEWRULE, flags, self.table.family));
         let message = message.nest(NFTA_RULE_EXPRESSIONS, |list| {
             expressions.iter().fold(list, |list, one| one.put(list))

@@ -1,6 +1,6 @@
 //! Elements of sets.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use nix::libc;
 
@@ -28,6 +28,8 @@ pub struct Element {
     pub key: Vec<u8>,
     /// In a verdict map: what happens to a packet with this key.
     pub verdict: Option<Verdict>,
+    /// In a map of targets: where a packet with this key goes instead.
+    pub target: Option<SocketAddr>,
     /// Whether a range ends before this key, rather than begins at it.
     pub ends_interval: bool,
     /// A word for people; empty if there is none.
@@ -53,6 +55,22 @@ impl Element {
         Self::of_key([&port[..], &mac.0, &[0, 0]].concat())
     }
 
+    /// As [`Element::port`], in a set of [`super::KeyType::PortAndIpv4`] or its like for IPv6.
+    pub fn port_and_address(name: &str, address: IpAddr) -> Self {
+        Self::of_key([Self::port(name).key, octets(address)].concat())
+    }
+
+    /// The element for a port of a transport protocol, in a set of [`super::KeyType::Service`].
+    pub fn service(protocol: u8, port: u16) -> Self {
+        let [high, low] = port.to_be_bytes();
+        Self::of_key(vec![protocol, 0, 0, 0, high, low, 0, 0])
+    }
+
+    /// As [`Element::service`], in a set of [`super::KeyType::Ipv4Service`] or its like for IPv6.
+    pub fn address_service(address: IpAddr, protocol: u8, port: u16) -> Self {
+        Self::of_key([octets(address), Self::service(protocol, port).key].concat())
+    }
+
     /// The element of the first part of this key alone: of the link's name.
     #[must_use]
     pub fn port_alone(&self) -> Self {
@@ -60,13 +78,19 @@ impl Element {
     }
 
     fn of_key(key: Vec<u8>) -> Self {
-        Element { key, verdict: None, ends_interval: false, comment: String::new() }
+        Element { key, verdict: None, target: None, ends_interval: false, comment: String::new() }
     }
 
     /// The same element with a verdict, for a map.
     #[must_use]
     pub fn to(self, verdict: Verdict) -> Self {
         Element { verdict: Some(verdict), ..self }
+    }
+
+    /// The same element with a target, for a map of those.
+    #[must_use]
+    pub fn to_target(self, target: SocketAddr) -> Self {
+        Element { target: Some(target), ..self }
     }
 
     /// The same element with a comment. More than 127 bytes are cut.
@@ -93,6 +117,11 @@ impl Element {
             if let Some(verdict) = &self.verdict {
                 element = element.nest(NFTA_SET_ELEM_DATA, |value| put_verdict(value, verdict));
             }
+            if let Some(target) = self.target {
+                let port = [&target.port().to_be_bytes()[..], &[0, 0]].concat();
+                let bytes = [octets(target.ip()), port].concat();
+                element = element.nest(NFTA_SET_ELEM_DATA, |value| put_value(value, &bytes));
+            }
             if !self.comment.is_empty() {
                 element = element.put(NFTA_SET_ELEM_USERDATA, &comment(COMMENT, &self.comment));
             }
@@ -107,10 +136,17 @@ impl Element {
         Some(Element {
             key: attributes.get(NFTA_SET_ELEM_KEY)?.nested().get(NFTA_DATA_VALUE)?.value.to_vec(),
             verdict: attributes.get(NFTA_SET_ELEM_DATA).and_then(|data| parse_verdict(&data)),
+            target: attributes.get(NFTA_SET_ELEM_DATA).and_then(|data| parse_target(&data)),
             ends_interval: flags.unwrap_or(0) & INTERVAL_END != 0,
             comment: userdata.map(|data| read_comment(COMMENT, data.value)).unwrap_or_default(),
         })
     }
+}
+
+fn parse_target(data: &Attribute<'_>) -> Option<SocketAddr> {
+    let bytes = data.nested().get(NFTA_DATA_VALUE)?.value;
+    let (address, port) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+    Some(SocketAddr::new(from_octets(address)?, u16::from_be_bytes(*port.first_chunk()?)))
 }
 
 /// The verdicts that this crate writes; others are foreign and read as none.

@@ -5,7 +5,8 @@
 
 use nix::libc;
 
-use super::set::{KeyType, Set};
+use super::field::{Field, Load, REGISTER, SMALL_REGISTER, put_load, put_one};
+use super::set::{KeyType, Set, SetKind};
 use crate::netlink::Message;
 
 pub(super) const NFTA_LIST_ELEM: u16 = 1;
@@ -15,8 +16,8 @@ pub(super) const NFTA_DATA_VALUE: u16 = 1;
 pub(super) const NFTA_DATA_VERDICT: u16 = 2;
 pub(super) const NFTA_VERDICT_CODE: u16 = 1;
 pub(super) const NFTA_VERDICT_CHAIN: u16 = 2;
-const REGISTER: u32 = libc::NFT_REG_1 as u32;
-const NEXT_REGISTER: u32 = libc::NFT_REG_2 as u32;
+/// `IPS_DST_NAT` of `linux/netfilter/nf_conntrack_common.h`.
+const DESTINATION_NAT: u32 = 1 << 5;
 const VERDICT_REGISTER: u32 = libc::NFT_REG_VERDICT as u32;
 
 /// What happens to a packet next.
@@ -28,19 +29,6 @@ pub enum Verdict {
     Drop,
     /// Through another chain, then on with the next rule.
     Jump(String),
-}
-
-/// A field of a packet: of its network header, unless it says otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// The source address.
-    Source,
-    /// The destination address.
-    Destination,
-    /// The name of the link that it came in by.
-    Port,
-    /// That name, and the hardware address that it comes from.
-    PortAndMac,
 }
 
 /// One step of a rule.
@@ -68,6 +56,32 @@ pub enum Expression<'a> {
         /// Whether packets that are not in the set go on instead.
         negated: bool,
     },
+    /// Goes on only with packets to an address of the host.
+    ToHost,
+    /// Goes on only with packets of flows whose destination was translated.
+    Redirected,
+    /// Goes on only if the link that it came in by has, or has not, this name.
+    CameInBy {
+        /// The name.
+        link: &'a str,
+        /// Whether packets of all other links go on instead.
+        negated: bool,
+    },
+    /// Goes on only if the transport protocol is, or is not, this one.
+    Transport {
+        /// Its number.
+        protocol: u8,
+        /// Whether packets of all others go on instead.
+        negated: bool,
+    },
+    /// Looks the field up in a map of targets, and sends the packet's flow there; goes on with those
+    /// that are not in it.
+    Redirect {
+        /// What is looked up; the rule must have asked for the family with `Is` before.
+        field: Field,
+        /// The map.
+        map: &'a Set<'a>,
+    },
     /// Gives the packet's flow the address of the interface that it leaves by.
     Masquerade,
     /// Acts.
@@ -82,8 +96,21 @@ impl Expression<'_> {
                 put_match(put_load(list, *field, network.len()), network, *prefix, *negated)
             }
             Expression::InSet { field, set, negated } => {
-                put_lookup(put_load(list, *field, set.key.length()), set, *negated)
+                let list = put_load(list, *field, set.key.address_length());
+                put_lookup(list, set, set.has_verdicts().then_some(VERDICT_REGISTER), *negated)
             }
+            Expression::ToHost => put_to_host(list),
+            Expression::Redirected => put_redirected(list),
+            Expression::CameInBy { link, negated } => {
+                let mut name = link.as_bytes().to_vec();
+                name.resize(libc::IFNAMSIZ, 0);
+                put_compare(put_load(list, Field::Port, 0), &name, *negated)
+            }
+            Expression::Transport { protocol, negated } => {
+                let list = put_one(list, Load::Meta(libc::NFT_META_L4PROTO), REGISTER);
+                put_compare(list, &[*protocol], *negated)
+            }
+            Expression::Redirect { field, map } => put_redirect(list, *field, map),
             Expression::Masquerade => expression(list, "masq", |data| data),
             Expression::Act(verdict) => expression(list, "immediate", |data| {
                 let data = data.put_u32_be(1, VERDICT_REGISTER);
@@ -110,51 +137,47 @@ pub(super) fn put_value(value: Message, bytes: &[u8]) -> Message {
 }
 
 fn put_family(list: Message, family: KeyType) -> Message {
-    const META_NFPROTO: u32 = libc::NFT_META_NFPROTO as u32;
     let number = match family {
-        KeyType::Ipv4 => libc::NFPROTO_IPV4,
-        KeyType::Ipv6 => libc::NFPROTO_IPV6,
+        KeyType::Ipv4 | KeyType::PortAndIpv4 | KeyType::Ipv4Service => libc::NFPROTO_IPV4,
+        KeyType::Ipv6 | KeyType::PortAndIpv6 | KeyType::Ipv6Service => libc::NFPROTO_IPV6,
         KeyType::Port | KeyType::PortAndMac => libc::NFPROTO_BRIDGE,
+        KeyType::Service => libc::NFPROTO_INET,
     };
-    let list =
-        expression(list, "meta", |data| data.put_u32_be(1, REGISTER).put_u32_be(2, META_NFPROTO));
+    let list = put_one(list, Load::Meta(libc::NFT_META_NFPROTO), REGISTER);
     put_compare(list, &[number as u8], false)
 }
 
-/// Where an address of this length begins in the network header; the other fields are not there.
-pub(super) fn offset_of(field: Field, length: usize) -> Option<u32> {
-    match (field, length) {
-        (Field::Source, 4) => Some(12),
-        (Field::Destination, 4) => Some(16),
-        (Field::Source, _) => Some(8),
-        (Field::Destination, _) => Some(24),
-        (Field::Port | Field::PortAndMac, _) => None,
-    }
+/// `fib daddr type local`: the routing table knows the destination as an address of the host.
+fn put_to_host(list: Message) -> Message {
+    const BY_DESTINATION: u32 = 1 << 1;
+    const ADDRESS_TYPE: u32 = 3;
+    let list = expression(list, "fib", |data| {
+        data.put_u32_be(1, REGISTER).put_u32_be(2, ADDRESS_TYPE).put_u32_be(3, BY_DESTINATION)
+    });
+    put_compare(list, &u32::from(libc::RTN_LOCAL).to_ne_bytes(), false)
 }
 
-/// Loads a field into the register.
-fn put_load(list: Message, field: Field, length: usize) -> Message {
-    match offset_of(field, length) {
-        Some(offset) => {
-            let header = libc::NFT_PAYLOAD_NETWORK_HEADER;
-            put_payload(list, REGISTER, header, offset, length as u32)
-        }
-        None if field == Field::Port => put_port(list),
-        None => put_payload(put_port(list), NEXT_REGISTER, libc::NFT_PAYLOAD_LL_HEADER, 6, 6),
-    }
+/// `ct status dnat`.
+fn put_redirected(list: Message) -> Message {
+    const STATUS: u32 = libc::NFT_CT_STATUS as u32;
+    let list = expression(list, "ct", |data| data.put_u32_be(1, REGISTER).put_u32_be(2, STATUS));
+    let list = put_mask(list, &DESTINATION_NAT.to_ne_bytes());
+    put_compare(list, &[0; 4], true)
 }
 
-fn put_port(list: Message) -> Message {
-    const META_IIFNAME: u32 = libc::NFT_META_IIFNAME as u32;
-    expression(list, "meta", |data| data.put_u32_be(1, REGISTER).put_u32_be(2, META_IIFNAME))
-}
-
-fn put_payload(list: Message, register: u32, base: i32, offset: u32, length: u32) -> Message {
-    expression(list, "payload", |data| {
-        data.put_u32_be(1, register)
-            .put_u32_be(2, base as u32)
-            .put_u32_be(3, offset)
-            .put_u32_be(4, length)
+fn put_redirect(list: Message, field: Field, map: &Set<'_>) -> Message {
+    const TO_DESTINATION: u32 = 1;
+    let (family, length) = match map.kind {
+        SetKind::Targets6 => (libc::NFPROTO_IPV6, 16),
+        _ => (libc::NFPROTO_IPV4, 4),
+    };
+    let list = put_load(list, field, length);
+    let list = put_lookup(list, map, Some(REGISTER), false);
+    expression(list, "nat", |data| {
+        data.put_u32_be(1, TO_DESTINATION)
+            .put_u32_be(2, family as u32)
+            .put_u32_be(3, REGISTER)
+            .put_u32_be(5, SMALL_REGISTER + length as u32 / 4)
     })
 }
 
@@ -167,14 +190,17 @@ fn put_match(list: Message, network: &[u8], prefix: u8, negated: bool) -> Messag
             (u16::from(u8::MAX) << 8 >> usize::from(prefix).saturating_sub(byte * 8).min(8)) as u8
         })
         .collect();
-    let list = expression(list, "bitwise", |data| {
+    put_compare(put_mask(list, &mask), network, negated)
+}
+
+fn put_mask(list: Message, mask: &[u8]) -> Message {
+    expression(list, "bitwise", |data| {
         data.put_u32_be(1, REGISTER)
             .put_u32_be(2, REGISTER)
-            .put_u32_be(3, network.len() as u32)
-            .nest(4, |value| put_value(value, &mask))
+            .put_u32_be(3, mask.len() as u32)
+            .nest(4, |value| put_value(value, mask))
             .nest(5, |value| put_value(value, &vec![0; mask.len()]))
-    });
-    put_compare(list, network, negated)
+    })
 }
 
 fn put_compare(list: Message, with: &[u8], negated: bool) -> Message {
@@ -186,16 +212,23 @@ fn put_compare(list: Message, with: &[u8], negated: bool) -> Message {
     })
 }
 
-fn put_lookup(list: Message, set: &Set<'_>, negated: bool) -> Message {
+fn put_lookup(list: Message, set: &Set<'_>, into: Option<u32>, negated: bool) -> Message {
     const INVERT: u32 = libc::NFT_LOOKUP_F_INV as u32;
     expression(list, "lookup", |data| {
         let data = data.put_text(1, set.name).put_u32_be(2, REGISTER);
-        let data = if set.is_map() { data.put_u32_be(3, VERDICT_REGISTER) } else { data };
+        let data = match into {
+            Some(register) => data.put_u32_be(3, register),
+            None => data,
+        };
         if negated { data.put_u32_be(5, INVERT) } else { data }
     })
 }
 
-fn expression(list: Message, name: &str, fill: impl FnOnce(Message) -> Message) -> Message {
+pub(super) fn expression(
+    list: Message,
+    name: &str,
+    fill: impl FnOnce(Message) -> Message,
+) -> Message {
     list.nest(NFTA_LIST_ELEM, |element| {
         element.put_text(NFTA_EXPR_NAME, name).nest(NFTA_EXPR_DATA, fill)
     })

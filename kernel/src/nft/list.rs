@@ -113,7 +113,7 @@ impl Nft {
     /// # Errors
     /// As [`Nft::tables`].
     pub fn element(&mut self, set: &Set<'_>, key: &Element) -> Result<Option<Element>> {
-        let key = Element { verdict: None, comment: String::new(), ..key.clone() };
+        let key = Element { verdict: None, target: None, comment: String::new(), ..key.clone() };
         let message = set.list("look up in", libc::NFT_MSG_GETSETELEM, 0, &[key]);
         let Some(found) = self.socket.get(&[message])?.pop() else { return Ok(None) };
         Ok(none_if_absent(found)?.and_then(|reply| elements(&reply).pop()))

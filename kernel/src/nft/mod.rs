@@ -10,6 +10,7 @@
 mod chain;
 mod element;
 mod expression;
+mod field;
 mod interval;
 mod list;
 mod rule;
@@ -20,7 +21,8 @@ mod tests;
 
 pub use chain::{Chain, Hook};
 pub use element::Element;
-pub use expression::{Expression, Field, Verdict};
+pub use expression::{Expression, Verdict};
+pub use field::Field;
 pub use interval::intervals;
 pub use rule::RuleInfo;
 pub use set::{KeyType, Set, SetInfo, SetKind};

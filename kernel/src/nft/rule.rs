@@ -6,9 +6,10 @@ use nix::libc;
 
 use super::chain::{NFTA_RULE_CHAIN, NFTA_RULE_EXPRESSIONS, NFTA_RULE_HANDLE, NFTA_RULE_USERDATA};
 use super::expression::{
-    Field, NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_VERDICT_CHAIN,
-    NFTA_VERDICT_CODE, offset_of,
+    NFTA_DATA_VALUE, NFTA_DATA_VERDICT, NFTA_EXPR_DATA, NFTA_EXPR_NAME, NFTA_VERDICT_CHAIN,
+    NFTA_VERDICT_CODE,
 };
+use super::field::{Field, offset_of};
 use super::{HEADER, read_comment};
 use crate::address::from_octets;
 use crate::netlink::{Attribute, Attributes, Reply};

@@ -11,6 +11,7 @@ const NFTA_SET_FLAGS: u16 = 3;
 const NFTA_SET_KEY_TYPE: u16 = 4;
 const NFTA_SET_KEY_LEN: u16 = 5;
 const NFTA_SET_DATA_TYPE: u16 = 6;
+const NFTA_SET_DATA_LEN: u16 = 7;
 const NFTA_SET_ID: u16 = 10;
 pub(super) const NFTA_SET_USERDATA: u16 = 13;
 pub(super) const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
@@ -33,26 +34,80 @@ pub enum KeyType {
     Port,
     /// Such a name, and the hardware address that a frame comes from, padded with two zeros.
     PortAndMac,
+    /// Such a name, and an IPv4 address.
+    PortAndIpv4,
+    /// Such a name, and an IPv6 address.
+    PortAndIpv6,
+    /// A transport protocol's number and a port of it, each padded to four bytes.
+    Service,
+    /// An IPv4 address and such a service.
+    Ipv4Service,
+    /// An IPv6 address and such a service.
+    Ipv6Service,
+}
+
+/// One of the things that a key is put together of.
+#[derive(Clone, Copy)]
+enum Part {
+    Ipv4,
+    Ipv6,
+    Mac,
+    Protocol,
+    TransportPort,
+    Link,
+}
+
+impl Part {
+    /// Its length in bytes in a key of several parts.
+    fn length(self) -> usize {
+        match self {
+            Part::Ipv4 | Part::Protocol | Part::TransportPort => 4,
+            Part::Mac => 8,
+            Part::Ipv6 | Part::Link => 16,
+        }
+    }
+
+    /// Its number in `nft`'s own list (`enum datatypes`), by which it prints keys.
+    fn number(self) -> u32 {
+        match self {
+            Part::Ipv4 => 7,
+            Part::Ipv6 => 8,
+            Part::Mac => 9,
+            Part::Protocol => 12,
+            Part::TransportPort => 13,
+            Part::Link => 41,
+        }
+    }
+}
+
+/// The number of a type of several parts: six bits each.
+fn number(parts: &[Part]) -> u32 {
+    parts.iter().fold(0, |number, part| number << 6 | part.number())
 }
 
 impl KeyType {
     /// The length of a key in bytes.
     pub fn length(self) -> usize {
-        match self {
-            KeyType::Ipv4 => 4,
-            KeyType::Ipv6 | KeyType::Port => 16,
-            KeyType::PortAndMac => 24,
-        }
+        self.parts().iter().map(|part| part.length()).sum()
     }
 
-    /// The type's number in `nft`'s own list (`enum datatypes`), by which it prints keys; of a
-    /// concatenation six bits each.
-    fn number(self) -> u32 {
+    /// The length of the address in a key, in bytes; 0 if there is none.
+    pub(super) fn address_length(self) -> usize {
+        let is_address = |part: &&Part| matches!(part, Part::Ipv4 | Part::Ipv6);
+        self.parts().iter().find(is_address).map_or(0, |part| part.length())
+    }
+
+    fn parts(self) -> &'static [Part] {
         match self {
-            KeyType::Ipv4 => 7,
-            KeyType::Ipv6 => 8,
-            KeyType::Port => 41,
-            KeyType::PortAndMac => 41 << 6 | 9,
+            KeyType::Ipv4 => &[Part::Ipv4],
+            KeyType::Ipv6 => &[Part::Ipv6],
+            KeyType::Port => &[Part::Link],
+            KeyType::PortAndMac => &[Part::Link, Part::Mac],
+            KeyType::PortAndIpv4 => &[Part::Link, Part::Ipv4],
+            KeyType::PortAndIpv6 => &[Part::Link, Part::Ipv6],
+            KeyType::Service => &[Part::Protocol, Part::TransportPort],
+            KeyType::Ipv4Service => &[Part::Ipv4, Part::Protocol, Part::TransportPort],
+            KeyType::Ipv6Service => &[Part::Ipv6, Part::Protocol, Part::TransportPort],
         }
     }
 }
@@ -66,6 +121,23 @@ pub enum SetKind {
     Intervals,
     /// Single keys, each with a verdict.
     VerdictMap,
+    /// Single keys, each with an IPv4 address and a port.
+    Targets4,
+    /// Single keys, each with an IPv6 address and a port.
+    Targets6,
+}
+
+impl SetKind {
+    /// What each key has beside it, as type and length.
+    fn data(self) -> Option<(u32, usize)> {
+        let parts: &[Part] = match self {
+            SetKind::Keys | SetKind::Intervals => return None,
+            SetKind::VerdictMap => return Some((VERDICT, 0)),
+            SetKind::Targets4 => &[Part::Ipv4, Part::TransportPort],
+            SetKind::Targets6 => &[Part::Ipv6, Part::TransportPort],
+        };
+        Some((number(parts), parts.iter().map(|part| part.length()).sum()))
+    }
 }
 
 /// A set, by table and name.
@@ -127,7 +199,7 @@ impl Set<'_> {
         self.list("flush", libc::NFT_MSG_DELSETELEM, 0, &[])
     }
 
-    pub(super) fn is_map(&self) -> bool {
+    pub(super) fn has_verdicts(&self) -> bool {
         self.kind == SetKind::VerdictMap
     }
 
@@ -149,19 +221,24 @@ impl Set<'_> {
         let set_flags = match self.kind {
             SetKind::Keys => 0,
             SetKind::Intervals => libc::NFT_SET_INTERVAL,
-            SetKind::VerdictMap => libc::NFT_SET_MAP,
+            SetKind::VerdictMap | SetKind::Targets4 | SetKind::Targets6 => libc::NFT_SET_MAP,
         };
         let what = format!("add nf_tables set {:?}", self.name);
         let message = request(what, libc::NFT_MSG_NEWSET, flags, self.table.family)
             .put_text(NFTA_SET_TABLE, self.table.name)
             .put_text(NFTA_SET_NAME, self.name)
             .put_u32_be(NFTA_SET_FLAGS, set_flags as u32)
-            .put_u32_be(NFTA_SET_KEY_TYPE, self.key.number())
+            .put_u32_be(NFTA_SET_KEY_TYPE, number(self.key.parts()))
             .put_u32_be(NFTA_SET_KEY_LEN, self.key.length() as u32)
             // By this a transaction could name a set without a name; the kernel always asks for it.
             .put_u32_be(NFTA_SET_ID, 1);
-        let message =
-            if self.is_map() { message.put_u32_be(NFTA_SET_DATA_TYPE, VERDICT) } else { message };
+        let message = match self.kind.data() {
+            Some((kind, 0)) => message.put_u32_be(NFTA_SET_DATA_TYPE, kind),
+            Some((kind, length)) => message
+                .put_u32_be(NFTA_SET_DATA_TYPE, kind)
+                .put_u32_be(NFTA_SET_DATA_LEN, length as u32),
+            None => message,
+        };
         if text.is_empty() {
             message
         } else {

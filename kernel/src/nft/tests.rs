@@ -145,6 +145,50 @@ fn the_address_that_a_rule_asks_for_is_told() {
 }
 
 #[test]
+fn maps_of_targets_hold_what_was_put_there() {
+    let mut nft = nft();
+    let map = |name, key, kind| Set { table: TABLE, name, key, kind };
+    let any4 = map("any4", KeyType::Service, SetKind::Targets4);
+    let addressed6 = map("addressed6", KeyType::Ipv6Service, SetKind::Targets6);
+    let hairpin = map("hairpin", KeyType::PortAndIpv4, SetKind::Keys);
+    let chain = Chain { table: TABLE, name: "prerouting" };
+    let redirect = |map, field| Expression::Redirect { field, map };
+    let came_in = Expression::CameInBy { link: "eth0", negated: true };
+    let udp = Expression::Transport { protocol: 17, negated: false };
+    let in_pair =
+        Expression::InSet { field: Field::PortAndDestination, set: &hairpin, negated: false };
+    let (v4, v6) = (Expression::Is(KeyType::Ipv4), Expression::Is(KeyType::Ipv6));
+    let to4 = Element::service(6, 80).to_target("10.0.1.2:8080".parse().unwrap());
+    let to6 = Element::address_service(ip("fd00::1"), 17, 53);
+    let to6 = to6.to_target("[fd00::2]:5353".parse().unwrap()).with_comment("c");
+    let pair = Element::port_and_address("cbr0", ip("10.0.1.2"));
+    let mut changes = vec![
+        TABLE.add(),
+        any4.add(""),
+        addressed6.add(""),
+        hairpin.add(""),
+        chain.add_at(Hook::DestinationNat),
+        Chain { table: TABLE, name: "output" }.add_at(Hook::OutputNat),
+        Chain { table: TABLE, name: "raw" }.add_at(Hook::Raw),
+        chain.append(&[Expression::ToHost, v4.clone(), redirect(&any4, Field::Service)], "second"),
+        chain
+            .insert(&[came_in, udp, v6, redirect(&addressed6, Field::DestinationService)], "first"),
+        BASE.add_at(Hook::SourceNat),
+        BASE.append(&[Expression::Redirected, v4, in_pair, Expression::Masquerade], ""),
+    ];
+    for (set, element) in [(any4, &to4), (addressed6, &to6), (hairpin, &pair)] {
+        changes.extend(set.add_elements(std::slice::from_ref(element)));
+    }
+    nft.commit(&changes).unwrap();
+    for (set, element) in [(any4, to4), (addressed6, to6), (hairpin, pair)] {
+        assert_eq!(nft.elements(&set).unwrap().unwrap(), [element]);
+    }
+    let comments: Vec<_> =
+        nft.rules_of(&chain).unwrap().into_iter().map(|rule| rule.comment).collect();
+    assert_eq!(comments, ["first", "second"]);
+}
+
+#[test]
 fn intervals_of_both_families_are_held() {
     let mut nft = nft();
     let name = |key, name| Set { table: TABLE, name, key, kind: SetKind::Intervals };
