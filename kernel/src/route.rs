@@ -8,6 +8,7 @@ use nix::libc;
 
 use crate::Rtnl;
 use crate::address::{from_octets, octets};
+use crate::link::Link;
 use crate::netlink::{Attributes, Message, Reply, Result};
 
 /// `struct rtmsg`.
@@ -145,23 +146,37 @@ impl Rtnl {
     /// # Errors
     /// The kernel refuses for another reason than that it knows no way to the address.
     pub fn is_local(&mut self, link: u32, address: IpAddr) -> Result<bool> {
-        let all = if address.is_ipv4() { 32 } else { 128 };
-        let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-        let mut header = [0; HEADER];
-        header[0] = family as u8;
-        header[1] = all;
-        let message =
-            Message::new(format!("look up the route to {address}"), libc::RTM_GETROUTE, 0, &header);
         // A link in a VRF has its local routes in the VRF's table.
-        let message = message.put(libc::RTA_DST, &octets(address)).put_u32(libc::RTA_OIF, link);
-        match self.socket.get(&[message])?.pop().transpose() {
-            Ok(reply) => Ok(reply.is_some_and(|reply| reply.u8_at(7) == libc::RTN_LOCAL)),
-            Err(error) if error.is(Errno::ENETUNREACH) || error.is(Errno::EHOSTUNREACH) => {
-                Ok(false)
-            }
-            Err(error) => Err(error),
+        let found = self.way(way_to(address).put_u32(libc::RTA_OIF, link))?;
+        Ok(found.is_some_and(|reply| reply.u8_at(7) == libc::RTN_LOCAL))
+    }
+
+    /// The link by which packets to this address leave; `None` if no way leads there.
+    ///
+    /// # Errors
+    /// As [`Rtnl::is_local`].
+    pub fn link_towards(&mut self, address: IpAddr) -> Result<Option<Link>> {
+        let found = self.way(way_to(address))?;
+        let link = found.and_then(|reply| reply.attributes(HEADER).get(libc::RTA_OIF)?.u32());
+        link.map_or(Ok(None), |index| self.link_by_index(index))
+    }
+
+    /// The answer to a question for a way, if there is one.
+    fn way(&mut self, question: Message) -> Result<Option<Reply>> {
+        match self.socket.get(&[question])?.pop().transpose() {
+            Err(error) if error.is(Errno::ENETUNREACH) || error.is(Errno::EHOSTUNREACH) => Ok(None),
+            found => found,
         }
     }
+}
+
+fn way_to(address: IpAddr) -> Message {
+    let (family, all) = if address.is_ipv4() { (libc::AF_INET, 32) } else { (libc::AF_INET6, 128) };
+    let mut header = [0; HEADER];
+    header[0] = family as u8;
+    header[1] = all;
+    Message::new(format!("look up the route to {address}"), libc::RTM_GETROUTE, 0, &header)
+        .put(libc::RTA_DST, &octets(address))
 }
 
 fn request(verb: &str, kind: u16, flags: u16, route: &Route) -> Message {

@@ -94,7 +94,14 @@ pub fn call(from: &NetNs, to: IpAddr) -> Result<Source> {
 /// # Errors
 /// No connection within `deadline`, or no answer on it.
 pub fn call_within(from: &NetNs, to: IpAddr, deadline: Duration) -> Result<Source> {
-    let to = SocketAddr::from((to, PORT));
+    call_port(from, SocketAddr::from((to, PORT)), deadline)
+}
+
+/// As [`call_within`], by another port that leads to the [`Endpoint`].
+///
+/// # Errors
+/// As [`call_within`].
+pub fn call_port(from: &NetNs, to: SocketAddr, deadline: Duration) -> Result<Source> {
     let what = || format!("connect to {to}");
     let connected = from.run(|| TcpStream::connect_timeout(&to, deadline))?;
     let mut stream = connected.context(what)?;

@@ -202,6 +202,18 @@ fn interface() -> Vec<Place> {
     ]
 }
 
+fn portmap() -> Vec<Place> {
+    fn mapping(keys: &Value) -> Value {
+        let whole = beside(keys, &json!({"hostPort": 80, "containerPort": 80}));
+        json!({"runtimeConfig": {"portMappings": [whole]}})
+    }
+    vec![
+        Place { prefix: "", conf: |keys| keys },
+        Place { prefix: "runtimeConfig.", conf: |keys| json!({"runtimeConfig": keys}) },
+        Place { prefix: "runtimeConfig.portMappings[].", conf: |keys| mapping(&keys) },
+    ]
+}
+
 fn interface_reads_the_keys_of_its_table(plugin: &str) -> Outcome {
     let own = format!("plugins/{plugin}/src");
     same_keys(plugin, &[&own, "plugins/interface/src", "cni-conf/src"], &interface())
@@ -295,6 +307,11 @@ interfaces! {
     vlan_reads_the_keys_of_its_table: "vlan";
     tap_reads_the_keys_of_its_table: "tap";
     host_device_reads_the_keys_of_its_table: "host-device";
+}
+
+#[test]
+fn portmap_reads_the_keys_of_its_table() -> Outcome {
+    same_keys("portmap", &["plugins/portmap/src", "cni-conf/src"], &portmap())
 }
 
 #[test]

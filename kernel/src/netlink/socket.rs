@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use netlink_sys::{Socket as RawSocket, protocols};
 use nix::errno::Errno;
 use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt::SndBufForce};
 
 use super::message::HEADER;
 use super::{Attributes, Error, Message, Reply, Result};
@@ -18,6 +19,8 @@ use crate::NetNs;
 /// How many acknowledged messages go out at once: their answers must fit the receive queue, which
 /// holds about 250 small messages at the kernel's default of 212,992 bytes.
 const BATCH: usize = 64;
+/// The length of a datagram, in bytes, that a socket can send without being told to.
+const ORDINARY: usize = 64 * 1024;
 /// A dump that the kernel marks as torn is started again this often.
 const DUMP_TRIES: u32 = 10;
 /// The kernel makes no dump part larger than 32 KiB; a single larger message is an error.
@@ -123,11 +126,14 @@ impl Socket {
     /// # Errors
     /// Only if the socket fails.
     pub fn get(&mut self, messages: &[Message]) -> Result<Vec<Result<Reply>>> {
-        let answers = self.exchange(messages, 0)?;
-        let named = answers.into_iter().zip(messages).map(|(answer, message)| {
-            answer?.ok_or_else(|| Error::NoAnswer { what: message.what().into() })
-        });
-        Ok(named.collect())
+        let mut answers = Vec::with_capacity(messages.len());
+        for part in messages.chunks(BATCH) {
+            let found = self.exchange(part, 0)?.into_iter().zip(part);
+            answers.extend(found.map(|(answer, message)| {
+                answer?.ok_or_else(|| Error::NoAnswer { what: message.what().into() })
+            }));
+        }
+        Ok(answers)
     }
 
     /// Asks for all objects of a kind. A list that changed while it was read is read again.
@@ -161,6 +167,7 @@ impl Socket {
         }
         self.sequence = last.wrapping_add(1);
         end.finish(self.sequence, 0, &mut bytes);
+        self.make_room(begin.what(), bytes.len())?;
         self.send(begin.what(), &bytes)?;
 
         let mut acknowledged = false;
@@ -184,6 +191,18 @@ impl Socket {
             None if acknowledged => Ok(()),
             None => Err(Error::NoAnswer { what: begin.what().into() }),
         }
+    }
+
+    /// Lets a datagram of this length be sent, whatever the limit of the system is.
+    fn make_room(&mut self, what: &str, length: usize) -> Result<()> {
+        if length <= ORDINARY {
+            return Ok(());
+        }
+        // The kernel counts its own bookkeeping, too.
+        setsockopt(&self.socket, SndBufForce, &(length * 2)).map_err(|errno| Error::Socket {
+            what: format!("{what} of {length} bytes"),
+            source: errno.into(),
+        })
     }
 
     /// Joins a multicast group (`RTNLGRP_*`), before the state that it reports about is read.

@@ -22,7 +22,7 @@ const INTERVAL_END: u32 = libc::NFT_SET_ELEM_INTERVAL_END as u32;
 const COMMENT: u8 = 0;
 
 /// An element of a set or map.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Element {
     /// The key, in network byte order.
     pub key: Vec<u8>,
@@ -78,7 +78,7 @@ impl Element {
     }
 
     fn of_key(key: Vec<u8>) -> Self {
-        Element { key, verdict: None, target: None, ends_interval: false, comment: String::new() }
+        Element { key, ..Element::default() }
     }
 
     /// The same element with a verdict, for a map.

@@ -16,6 +16,9 @@ pub(super) const NFTA_DATA_VALUE: u16 = 1;
 pub(super) const NFTA_DATA_VERDICT: u16 = 2;
 pub(super) const NFTA_VERDICT_CODE: u16 = 1;
 pub(super) const NFTA_VERDICT_CHAIN: u16 = 2;
+/// `NFTA_FIB_F_SADDR` and `NFTA_FIB_F_DADDR`.
+const BY_SOURCE: u32 = 1 << 0;
+const BY_DESTINATION: u32 = 1 << 1;
 /// `IPS_DST_NAT` of `linux/netfilter/nf_conntrack_common.h`.
 const DESTINATION_NAT: u32 = 1 << 5;
 const VERDICT_REGISTER: u32 = libc::NFT_REG_VERDICT as u32;
@@ -58,6 +61,11 @@ pub enum Expression<'a> {
     },
     /// Goes on only with packets to an address of the host.
     ToHost,
+    /// Goes on only with packets from addresses that are not the host's.
+    NotFromHost,
+    /// Goes on only with packets that came in by no link: what the host itself sends, and in the
+    /// postrouting hook also what only passes a bridge.
+    FromNowhere,
     /// Goes on only with packets of flows whose destination was translated.
     Redirected,
     /// Goes on only if the link that it came in by has, or has not, this name.
@@ -99,7 +107,11 @@ impl Expression<'_> {
                 let list = put_load(list, *field, set.key.address_length());
                 put_lookup(list, set, set.has_verdicts().then_some(VERDICT_REGISTER), *negated)
             }
-            Expression::ToHost => put_to_host(list),
+            Expression::ToHost => put_of_host(list, BY_DESTINATION, false),
+            Expression::NotFromHost => put_of_host(list, BY_SOURCE, true),
+            Expression::FromNowhere => {
+                put_compare(put_one(list, Load::Meta(libc::NFT_META_IIF), REGISTER), &[0; 4], false)
+            }
             Expression::Redirected => put_redirected(list),
             Expression::CameInBy { link, negated } => {
                 let mut name = link.as_bytes().to_vec();
@@ -147,14 +159,14 @@ fn put_family(list: Message, family: KeyType) -> Message {
     put_compare(list, &[number as u8], false)
 }
 
-/// `fib daddr type local`: the routing table knows the destination as an address of the host.
-fn put_to_host(list: Message) -> Message {
-    const BY_DESTINATION: u32 = 1 << 1;
+/// `fib daddr type local`: the routing table knows the destination, or by the other flag the source,
+/// as an address of the host.
+fn put_of_host(list: Message, by: u32, negated: bool) -> Message {
     const ADDRESS_TYPE: u32 = 3;
     let list = expression(list, "fib", |data| {
-        data.put_u32_be(1, REGISTER).put_u32_be(2, ADDRESS_TYPE).put_u32_be(3, BY_DESTINATION)
+        data.put_u32_be(1, REGISTER).put_u32_be(2, ADDRESS_TYPE).put_u32_be(3, by)
     });
-    put_compare(list, &u32::from(libc::RTN_LOCAL).to_ne_bytes(), false)
+    put_compare(list, &u32::from(libc::RTN_LOCAL).to_ne_bytes(), negated)
 }
 
 /// `ct status dnat`.

@@ -67,7 +67,7 @@ impl Nft {
         Ok(self.uses(chains)?.iter().map(Option::is_some).collect())
     }
 
-    /// For each of these chains how often it is used, by one datagram: the rules in it and the
+    /// For each of these chains how often it is used, by a datagram for many of them: the rules in it and the
     /// jumps to it are counted together. `None` where there is no such chain.
     ///
     /// # Errors
@@ -77,11 +77,11 @@ impl Nft {
             let what = format!("look for nf_tables chain {:?}", chain.name);
             chain.named(request(what, libc::NFT_MSG_GETCHAIN, 0, chain.table.family))
         };
-        let asked: Vec<_> = chains.iter().map(ask).collect();
-        let answers = self.socket.get(&asked)?.into_iter();
         let count = |reply: Reply| {
             bytes(&reply, NFTA_CHAIN_USE).first_chunk().copied().map_or(0, u32::from_be_bytes)
         };
+        let asked: Vec<_> = chains.iter().map(ask).collect();
+        let answers = self.socket.get(&asked)?.into_iter();
         answers.map(|answer| Ok(none_if_absent(answer)?.map(count))).collect()
     }
 
@@ -113,10 +113,22 @@ impl Nft {
     /// # Errors
     /// As [`Nft::tables`].
     pub fn element(&mut self, set: &Set<'_>, key: &Element) -> Result<Option<Element>> {
-        let key = Element { verdict: None, target: None, comment: String::new(), ..key.clone() };
-        let message = set.list("look up in", libc::NFT_MSG_GETSETELEM, 0, &[key]);
-        let Some(found) = self.socket.get(&[message])?.pop() else { return Ok(None) };
-        Ok(none_if_absent(found)?.and_then(|reply| elements(&reply).pop()))
+        Ok(self.each_element(&[(*set, key)])?.pop().flatten())
+    }
+
+    /// As [`Nft::element`] for each of these, by a datagram for many of them.
+    ///
+    /// # Errors
+    /// As [`Nft::tables`].
+    pub fn each_element(&mut self, asked: &[(Set<'_>, &Element)]) -> Result<Vec<Option<Element>>> {
+        let ask = |(set, key): &(Set<'_>, &Element)| {
+            let bare = Element { key: key.key.clone(), ..Element::default() };
+            set.list("look up in", libc::NFT_MSG_GETSETELEM, 0, &[bare])
+        };
+        let messages: Vec<_> = asked.iter().map(ask).collect();
+        let first = |reply: Reply| elements(&reply).pop();
+        let answers = self.socket.get(&messages)?.into_iter();
+        answers.map(|answer| Ok(none_if_absent(answer)?.and_then(first))).collect()
     }
 
     fn list(&mut self, table: &Table<'_>, what: &str, kind: i32, name: u16) -> Result<Vec<Reply>> {

@@ -20,6 +20,12 @@ pub(super) const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 const VERDICT: u32 = libc::NFT_DATA_VERDICT;
 /// `NFTNL_UDATA_SET_COMMENT`.
 pub(super) const SET_COMMENT: u8 = 7;
+/// `NFTNL_UDATA_SET_KEYBYTEORDER`: type, length and the number of the machine's own order, without
+/// which `nft` prints no names of links.
+const HOST_ORDER: [u8; 6] = {
+    let [a, b, c, d] = 1u32.to_ne_bytes();
+    [0, 4, a, b, c, d]
+};
 /// How many elements go into one message: a list is an attribute, and those end at 64 KiB.
 const ELEMENTS: usize = 128;
 
@@ -188,6 +194,12 @@ impl Set<'_> {
         elements.chunks(ELEMENTS).map(list).collect()
     }
 
+    /// Adds elements, whether they are there already or not: for those that nobody owns.
+    pub fn ensure_elements(&self, elements: &[Element]) -> Vec<Message> {
+        let list = |part: &[Element]| self.list("add to", libc::NFT_MSG_NEWSETELEM, CREATE, part);
+        elements.chunks(ELEMENTS).map(list).collect()
+    }
+
     /// Deletes elements; `ENOENT` if one of them is not there.
     pub fn delete_elements(&self, elements: &[Element]) -> Vec<Message> {
         let list = |part: &[Element]| self.list("delete from", libc::NFT_MSG_DELSETELEM, 0, part);
@@ -239,10 +251,13 @@ impl Set<'_> {
                 .put_u32_be(NFTA_SET_DATA_LEN, length as u32),
             None => message,
         };
-        if text.is_empty() {
-            message
-        } else {
-            message.put(NFTA_SET_USERDATA, &comment(SET_COMMENT, text))
+        let mut told = Vec::new();
+        if self.key == KeyType::Port {
+            told.extend(HOST_ORDER);
         }
+        if !text.is_empty() {
+            told.extend(comment(SET_COMMENT, text));
+        }
+        if told.is_empty() { message } else { message.put(NFTA_SET_USERDATA, &told) }
     }
 }

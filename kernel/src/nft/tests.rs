@@ -175,6 +175,10 @@ fn maps_of_targets_hold_what_was_put_there() {
             .insert(&[came_in, udp, v6, redirect(&addressed6, Field::DestinationService)], "first"),
         BASE.add_at(Hook::SourceNat),
         BASE.append(&[Expression::Redirected, v4, in_pair, Expression::Masquerade], ""),
+        BASE.append(
+            &[Expression::FromNowhere, Expression::NotFromHost, Expression::Masquerade],
+            "",
+        ),
     ];
     for (set, element) in [(any4, &to4), (addressed6, &to6), (hairpin, &pair)] {
         changes.extend(set.add_elements(std::slice::from_ref(element)));
@@ -212,11 +216,13 @@ fn intervals_of_both_families_are_held() {
 fn many_elements_are_split_over_messages() {
     let mut nft = nft();
     nft.commit(&[TABLE.add(), OWNER.create("owner")]).unwrap();
-    let keys: Vec<_> = (0..5000u32)
+    let keys: Vec<_> = (0..20_000u32)
         .map(|n| Element::new(ip("fd00::").max(format!("fd00::{n:x}").parse().unwrap())))
         .collect();
     nft.commit(&OWNER.add_elements(&keys)).unwrap();
-    assert_eq!(nft.elements(&OWNER).unwrap().unwrap().len(), 5000);
+    let asked: Vec<_> = keys.iter().map(|key| (OWNER, key)).collect();
+    assert!(nft.each_element(&asked).unwrap().iter().all(Option::is_some));
+    assert_eq!(nft.elements(&OWNER).unwrap().unwrap().len(), 20_000);
     nft.commit(&[OWNER.delete()]).unwrap();
     assert_eq!(nft.sets(&TABLE).unwrap(), []);
 }

@@ -134,6 +134,16 @@ pub enum Error {
         /// The address.
         address: IpNetwork,
     },
+    /// Somebody else has a port of the host.
+    #[error(
+        "host port {place} is held by {holder:?}; choose another port, or DEL that attachment first"
+    )]
+    HostPortHeld {
+        /// Protocol, address and port.
+        place: String,
+        /// Who has it.
+        holder: String,
+    },
     /// The kernel was built without this kind of link.
     #[error("this kernel makes no links of kind {kind}: {source}; it needs {feature}")]
     UnknownKind {
@@ -265,6 +275,7 @@ impl Error {
             | Error::Lent { .. }
             | Error::NotLendable { .. }
             | Error::AddressHeld { .. }
+            | Error::HostPortHeld { .. }
             | Error::DuplicateAddress { .. } => Code::Conflict,
             Error::Netns(_) => Code::InvalidNetns,
             Error::Different(_) => Code::CheckFailed,

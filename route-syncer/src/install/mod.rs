@@ -22,7 +22,7 @@ use step::Step;
 pub const BIN_DIR: &str = "/opt/cni/bin";
 
 /// The plugins that are built beside this program.
-const PLUGINS: [&str; 11] = [
+const PLUGINS: &[&str] = &[
     "bridge",
     "dummy",
     "host-device",
@@ -30,6 +30,7 @@ const PLUGINS: [&str; 11] = [
     "ipvlan",
     "loopback",
     "macvlan",
+    "portmap",
     "ptp",
     "static",
     "tap",
@@ -48,8 +49,8 @@ pub fn install(
     out: &mut impl Write,
 ) -> Result<(), InstallError> {
     let from = from.map_or_else(folder_of_this_program, Ok)?;
-    let sources = PLUGINS.map(|name| Source::read(from.join(name)));
-    let sources = sources.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let sources = PLUGINS.iter().map(|name| Source::read(from.join(name)));
+    let sources = sources.collect::<Result<Vec<_>, _>>()?;
     if !bin_dir.exists() {
         carry_out(&[Step::MakeFolder { folder: bin_dir.to_owned() }], dry_run, out)?;
     }

@@ -35,11 +35,8 @@ impl Snapshot {
             for element in nft.elements(&named)?.unwrap_or_default() {
                 let end = if element.ends_interval { " (end)" } else { "" };
                 let object = format!("element of {} {}{end}", set.name, hex(&element.key));
-                self.tell_nft(
-                    table,
-                    object,
-                    format!("{:?} {:?}", element.verdict, element.comment),
-                );
+                let to = (&element.verdict, &element.target);
+                self.tell_nft(table, object, format!("{to:?} {:?}", element.comment));
             }
         }
         Ok(())

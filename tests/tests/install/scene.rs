@@ -12,7 +12,7 @@ use cbr0_tests::plugin::{Answer, Call};
 use cbr0_tests::{Result, bins};
 
 /// The two that the scene has something of already come first.
-pub(crate) const PLUGINS: [&str; 11] = [
+pub(crate) const PLUGINS: &[&str] = &[
     "bridge",
     "host-local",
     "dummy",
@@ -20,6 +20,7 @@ pub(crate) const PLUGINS: [&str; 11] = [
     "ipvlan",
     "loopback",
     "macvlan",
+    "portmap",
     "ptp",
     "static",
     "tap",
@@ -35,7 +36,7 @@ pub(crate) enum Verb {
 }
 
 /// A host where `bridge` is somebody else's, `host-local` is ours of an older version, the others
-/// are not there, and `portmap` is none of our business.
+/// are not there, and `flannel` is none of our business.
 pub(crate) struct Scene {
     pub(crate) host: Node,
     pub(crate) bin_dir: PathBuf,
@@ -51,12 +52,12 @@ impl Scene {
         for folder in [&bin_dir, &built] {
             fs::create_dir(folder).context(|| format!("make {}", folder.display()))?;
         }
-        for name in PLUGINS {
+        for name in PLUGINS.iter().copied() {
             program(&built.join(name), &stand_in(env!("CARGO_PKG_VERSION"), name), 0o755)?;
         }
         program(&bin_dir.join("bridge"), FOREIGN.as_bytes(), 0o700)?;
         program(&bin_dir.join("host-local"), &stand_in("0.0.9", "host-local"), 0o755)?;
-        symlink("/usr/lib/cni/portmap", bin_dir.join("portmap"))
+        symlink("/usr/lib/cni/flannel", bin_dir.join("flannel"))
             .context(|| "make a link".to_owned())?;
         let before = files(&bin_dir)?;
         Ok(Scene { host, bin_dir, built, before })

@@ -1,0 +1,388 @@
+//! The mapped ports of this host: who has which, and how they change hands.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use cni_conf::attachment::{Attachment, network_key};
+use kernel::netlink::Message;
+use kernel::nft::{Element, Nft, Set};
+use nix::errno::Errno;
+use plugin_interface::{Error, Result, Valid};
+
+use crate::claims;
+use crate::conditions::Condition;
+use crate::mapping::{Mapping, Place};
+use crate::record::{self, Line, Pod, Written};
+use crate::table::{self, GUARDED, Maps, TABLE, key};
+
+/// How often a change is tried that others get in the way of.
+const TRIES: usize = 5;
+
+/// What an attachment shall have.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) attachment: &'a Attachment,
+    pub(crate) mappings: Vec<Mapping>,
+    pub(crate) pods: Vec<Pod>,
+    /// Of IPv4 and of IPv6; with any, the network has maps of its own.
+    pub(crate) conditions: [&'a [Condition]; 2],
+}
+
+impl Wanted<'_> {
+    fn has_own_maps(&self) -> bool {
+        self.conditions.iter().any(|conditions| !conditions.is_empty())
+    }
+
+    pub(crate) fn maps(&self) -> Maps {
+        let own = self.has_own_maps().then(|| network_key(&self.attachment.network));
+        Maps::new(own.as_deref())
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        self.pods.iter().any(|pod| pod.address == address)
+    }
+}
+
+/// The mapped ports.
+pub(crate) struct Ports {
+    nft: Nft,
+}
+
+/// Who has a place, and what it leads to.
+struct Holder {
+    owner: String,
+    /// Who it is, for people.
+    label: String,
+}
+
+impl Ports {
+    pub(crate) fn open() -> Result<Ports> {
+        Ok(Ports { nft: Nft::open()? })
+    }
+
+    /// Gives an attachment its ports, all in one transaction. Those that the same container has by
+    /// way of another network it gets when that one is done with them.
+    pub(crate) fn add(&mut self, wanted: &Wanted<'_>) -> Result<()> {
+        let maps = wanted.maps();
+        let mut changes = Vec::new();
+        if wanted.has_own_maps() && maps.with_chain(|chain| self.nft.exist(&[chain]))? == [true] {
+            changes.extend(maps.conditional(&wanted.conditions, false));
+        }
+        changes.extend(give(wanted, &maps, &[]));
+        for _ in 0..TRIES {
+            match self.nft.commit(&changes) {
+                // The first has to make the table, somebody has to make room, or came in between.
+                Err(error) if is_in_the_way(&error) => {}
+                done => return Ok(done?),
+            }
+            changes = self.make_room(wanted, &maps)?;
+        }
+        Ok(self.nft.commit(&changes)?)
+    }
+
+    /// Takes an attachment's ports back; who waits for one of them has it from now on. Tells which
+    /// they were.
+    pub(crate) fn remove(&mut self, owner: &str) -> Result<Vec<Mapping>> {
+        for _ in 0..TRIES {
+            let Some(record) = record::read(&mut self.nft, owner)? else { break };
+            let mut changes = self.removal(owner, &record)?;
+            changes.extend(self.hand_over(&record)?);
+            match self.nft.commit(&changes) {
+                // Somebody else has just changed some of it: what is left is looked at again.
+                Err(error) if is_in_the_way(&error) => {}
+                done => {
+                    done?;
+                    return Ok(mapped(&record).map(|(mapping, _)| mapping).collect());
+                }
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Takes back the ports of the network's attachments that are not valid any more.
+    pub(crate) fn collect(&mut self, valid: &Valid<'_>) -> Result<Vec<Mapping>> {
+        let alive = valid.owner_keys();
+        let chains = self.nft.chains(&TABLE)?;
+        let owners = record::owners_of(&chains, &network_key(valid.network)).into_iter();
+        let mut freed = Vec::new();
+        let steps: Vec<_> = owners
+            .filter(|owner| !alive.contains(*owner))
+            .map(|owner| self.remove(owner).map(|mappings| freed.extend(mappings)))
+            .collect();
+        Error::all(steps).map(|()| freed)
+    }
+
+    /// What is not as [`Ports::add`] made it.
+    pub(crate) fn difference(&mut self, wanted: &Wanted<'_>) -> Result<Option<String>> {
+        let owner = wanted.attachment.owner_key();
+        let record = record::read(&mut self.nft, &owner)?.unwrap_or_default();
+        let maps = wanted.maps();
+        for mapping in &wanted.mappings {
+            let is_it = |line: &Written| match &line.line {
+                Line::Map { mapping: has, .. } | Line::Wait { mapping: has, .. } => has == mapping,
+                _ => false,
+            };
+            let there = self.nft.element(&maps.of(&mapping.place), &key(&mapping.place))?;
+            let leads = match record.iter().find(|line| is_it(line)).map(|line| &line.line) {
+                Some(Line::Map { .. }) => there.and_then(|it| it.target) == Some(mapping.target),
+                waits => waits.is_some(),
+            };
+            if !leads {
+                let Mapping { place, target } = mapping;
+                return Ok(Some(format!("{place} does not lead to {target} any more")));
+            }
+        }
+        self.lost_disguise(&wanted.pods)
+    }
+
+    fn lost_disguise(&mut self, pods: &[Pod]) -> Result<Option<String>> {
+        for pod in pods {
+            for (set, element) in elements(pod) {
+                if self.nft.element(&set, &element)?.is_none() {
+                    let address = pod.address;
+                    return Ok(Some(format!("{address} is not in set {:?} any more", set.name)));
+                }
+            }
+        }
+        let rules = self.nft.rules(&TABLE)?;
+        let damaged = table::damaged(|name| rules.iter().filter(|it| it.chain == name).count());
+        Ok(damaged.map(|chain| format!("nf_tables chain {chain:?} has lost rules")))
+    }
+
+    /// The changes that give an attachment its ports, after all that is in the way has been removed:
+    /// what it has of an earlier ADD, and owners that are dead. IPAM gave it the address, so who else
+    /// has ports that lead there is dead.
+    fn make_room(&mut self, wanted: &Wanted<'_>, maps: &Maps) -> Result<Vec<Message>> {
+        let own = wanted.attachment.owner_key();
+        let mut dead = BTreeSet::from([own.clone()]);
+        let mut waiting = Vec::new();
+        let holders = self.holders(wanted, maps)?;
+        for (mapping, holder) in &holders {
+            if holder.owner == own {
+                continue;
+            }
+            if self.leads_to(&holder.owner, |address| wanted.has(address))? {
+                dead.insert(holder.owner.clone());
+            } else if is_same_container(&holder.label, wanted.attachment) {
+                waiting.push((*mapping, holder.owner.clone()));
+            } else {
+                return Err(Error::HostPortHeld {
+                    place: mapping.place.to_string(),
+                    holder: holder.label.clone(),
+                });
+            }
+        }
+        let mut changes = table::frame();
+        if wanted.has_own_maps() {
+            let is_there = maps.with_chain(|chain| self.nft.exist(&[chain]))? == [true];
+            changes.extend(maps.conditional(&wanted.conditions, !is_there));
+        }
+        for owner in dead {
+            if let Some(record) = record::read(&mut self.nft, &owner)? {
+                changes.extend(self.removal(&owner, &record)?);
+            }
+        }
+        changes.extend(give(wanted, maps, &waiting));
+        Ok(changes)
+    }
+
+    /// Who has a place that is wanted, or one that overlaps it.
+    fn holders(&mut self, wanted: &Wanted<'_>, maps: &Maps) -> Result<Vec<(Mapping, Holder)>> {
+        let mut holders = Vec::new();
+        for mapping in &wanted.mappings {
+            let place = mapping.place;
+            let anywhere = Place { address: None, ..place };
+            for place in BTreeSet::from([place, anywhere]) {
+                let there = self.nft.element(&maps.of(&place), &key(&place))?;
+                holders.extend(there.map(|it| (*mapping, Holder::of_label(&it.comment))));
+            }
+            if place.address.is_none() {
+                for owner in claims::owners(&mut self.nft, maps, &place)? {
+                    let label = self.label_of(&owner)?;
+                    holders.push((*mapping, Holder { owner, label }));
+                }
+            }
+        }
+        Ok(holders)
+    }
+
+    fn label_of(&mut self, owner: &str) -> Result<String> {
+        let record = record::read(&mut self.nft, owner)?.unwrap_or_default();
+        let label = record.into_iter().find_map(|written| match written.line {
+            Line::For { label } => Some(label),
+            _ => None,
+        });
+        Ok(label.unwrap_or_else(|| owner.to_owned()))
+    }
+
+    /// Whether one of an owner's ports leads to such an address.
+    fn leads_to(&mut self, owner: &str, is_meant: impl Fn(IpAddr) -> bool) -> Result<bool> {
+        let record = record::read(&mut self.nft, owner)?.unwrap_or_default();
+        Ok(mapped(&record).any(|(mapping, _)| is_meant(mapping.target.ip())))
+    }
+
+    /// The changes that remove what an owner has. Somebody may have flushed a map: only what is
+    /// there can be deleted.
+    fn removal(&mut self, owner: &str, record: &[Written]) -> Result<Vec<Message>> {
+        let maps = MapsOf::owner(owner);
+        let places: Vec<_> =
+            mapped(record).map(|(mapping, own_maps)| (maps.get(own_maps), mapping.place)).collect();
+        let mut wanted: Vec<(Set<'_>, Element)> =
+            places.iter().map(|(maps, place)| (maps.of(place), key(place))).collect();
+        for pod in pods(record) {
+            for (set, element) in elements(pod) {
+                wanted.push((set, element));
+            }
+        }
+        let asked: Vec<_> = wanted.iter().map(|(set, element)| (*set, element)).collect();
+        let there = self.nft.each_element(&asked)?;
+        let is_own = |it: &Element| owner_of(&it.comment) == owner;
+        let mut changes = Vec::new();
+        for ((set, _), found) in wanted.iter().zip(there) {
+            changes.extend(set.delete_elements(found.filter(is_own).as_slice()));
+        }
+        changes.extend(claims::give_up(&mut self.nft, &places, owner)?);
+        changes.push(record::delete(owner));
+        Ok(changes)
+    }
+
+    /// The changes that give an owner's ports to those who wait for them: to the first of them that
+    /// still does. The others wait for that one.
+    fn hand_over(&mut self, record: &[Written]) -> Result<Vec<Message>> {
+        let mut free: Vec<Mapping> = mapped(record).map(|(mapping, _)| mapping).collect();
+        let mut changes = Vec::new();
+        let mut heir: Option<String> = None;
+        for written in record {
+            let Line::Next { owner: next } = &written.line else { continue };
+            let Some(lines) = record::read(&mut self.nft, next)? else { continue };
+            if let Some(heir) = &heir {
+                changes.push(record::append(heir, &Line::Next { owner: next.clone() }));
+            }
+            let label = self.label_of(next)?;
+            for line in &lines {
+                let Line::Wait { mapping, own_maps } = &line.line else { continue };
+                let Some(at) = free.iter().position(|it| it.place == mapping.place) else {
+                    continue;
+                };
+                free.swap_remove(at);
+                let maps = MapsOf::owner(next);
+                let line_now = Line::Map { mapping: *mapping, own_maps: *own_maps };
+                changes.extend([record::strike(next, line), record::append(next, &line_now)]);
+                changes.extend(map(maps.get(*own_maps), &[*mapping], next, &label));
+                heir.get_or_insert_with(|| next.clone());
+            }
+        }
+        Ok(changes)
+    }
+}
+
+impl Holder {
+    fn of_label(label: &str) -> Holder {
+        Holder { owner: owner_of(label), label: label.to_owned() }
+    }
+}
+
+/// The maps that an owner's ports may be in.
+struct MapsOf {
+    all: Maps,
+    own: Maps,
+}
+
+impl MapsOf {
+    fn owner(owner: &str) -> MapsOf {
+        let key = record::network_key_of(owner);
+        MapsOf { all: Maps::new(None), own: Maps::new(Some(key)) }
+    }
+
+    fn get(&self, own: bool) -> &Maps {
+        if own { &self.own } else { &self.all }
+    }
+}
+
+/// Whether a transaction did not hold because of what others have, or have not.
+fn is_in_the_way(error: &kernel::Error) -> bool {
+    error.is_absent() || error.is(Errno::EEXIST) || error.is(Errno::EBUSY)
+}
+
+/// The ports that lead to the owner of a record, and whether they are in its network's own maps.
+fn mapped(record: &[Written]) -> impl Iterator<Item = (Mapping, bool)> {
+    record.iter().filter_map(|written| match &written.line {
+        Line::Map { mapping, own_maps } => Some((*mapping, *own_maps)),
+        _ => None,
+    })
+}
+
+fn pods(record: &[Written]) -> impl Iterator<Item = &Pod> {
+    record.iter().filter_map(|written| match &written.line {
+        Line::Pod(pod) => Some(pod),
+        _ => None,
+    })
+}
+
+/// The owner's key behind a comment, which holds the triple in clear if it fits.
+fn owner_of(label: &str) -> String {
+    Attachment::parse_alias(label).map_or_else(|| label.to_owned(), |it| it.owner_key())
+}
+
+fn is_same_container(label: &str, attachment: &Attachment) -> bool {
+    Attachment::parse_alias(label).is_some_and(|it| it.container_id == attachment.container_id)
+}
+
+/// The elements by which what goes to a container is disguised.
+fn elements(pod: &Pod) -> impl Iterator<Item = (Set<'static>, Element)> {
+    pod.disguises.iter().filter_map(|disguise| {
+        let set = disguise.set(pod.address.is_ipv6())?;
+        Some((set, disguise.element(&pod.link, pod.address)))
+    })
+}
+
+/// The changes that are an attachment's own. For the ports in `waiting` it waits.
+fn give(wanted: &Wanted<'_>, maps: &Maps, waiting: &[(Mapping, String)]) -> Vec<Message> {
+    let owner = wanted.attachment.owner_key();
+    let label = record::label(wanted.attachment);
+    let own_maps = wanted.has_own_maps();
+    let waits = |mapping: &Mapping| waiting.iter().any(|(it, _)| it == mapping);
+    let lines = wanted.mappings.iter().map(|mapping| match waits(mapping) {
+        true => Line::Wait { mapping: *mapping, own_maps },
+        false => Line::Map { mapping: *mapping, own_maps },
+    });
+    let pods = wanted.pods.iter().cloned().map(Line::Pod);
+    let who = Line::For { label: label.clone() };
+    let lines: Vec<_> = [who].into_iter().chain(pods).chain(lines).collect();
+    let mut changes = record::create(&owner, &lines);
+    let now: Vec<_> = wanted.mappings.iter().filter(|it| !waits(it)).copied().collect();
+    changes.extend(map(maps, &now, &owner, &label));
+    for pod in &wanted.pods {
+        changes.extend(
+            elements(pod).flat_map(|(set, element)| {
+                set.add_elements(&[element.with_comment(label.clone())])
+            }),
+        );
+        changes.extend(GUARDED.ensure_elements(&[Element::port(&pod.link)]));
+    }
+    let holders: BTreeSet<_> = waiting.iter().map(|(_, holder)| holder).collect();
+    let next = Line::Next { owner };
+    changes.extend(holders.into_iter().map(|holder| record::append(holder, &next)));
+    changes
+}
+
+/// The changes by which these ports lead to an owner.
+fn map(maps: &Maps, mappings: &[Mapping], owner: &str, label: &str) -> Vec<Message> {
+    let mut changes = Vec::new();
+    for ipv6 in [false, true] {
+        for addressed in [false, true] {
+            let of_map =
+                |it: &&Mapping| it.place.ipv6 == ipv6 && it.place.address.is_some() == addressed;
+            let elements: Vec<_> = mappings
+                .iter()
+                .filter(of_map)
+                .map(|it| key(&it.place).to_target(it.target).with_comment(label))
+                .collect();
+            if let Some(first) = mappings.iter().find(of_map) {
+                changes.extend(maps.of(&first.place).add_elements(&elements));
+            }
+        }
+    }
+    changes.extend(mappings.iter().flat_map(|mapping| claims::claim(maps, mapping, owner)));
+    changes
+}

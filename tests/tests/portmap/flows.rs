@@ -1,0 +1,53 @@
+//! Flows that the kernel remembers, when a port goes from one Pod to another.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use cbr0_tests::probe::PORT;
+use cbr0_tests::topology::node_addresses;
+use cbr0_tests::{Outcome, Result};
+use kernel::NetNs;
+use serde_json::{Value, json};
+
+use crate::fixture::{Scene, Server};
+
+fn udp(host_port: u16) -> Value {
+    json!({"hostPort": host_port, "containerPort": PORT, "protocol": "udp"})
+}
+
+fn socket(netns: &NetNs, address: &str) -> Result<UdpSocket> {
+    let socket = netns.run(|| UdpSocket::bind(address))?.unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    Ok(socket)
+}
+
+#[track_caller]
+fn assert_arrives(from: &UdpSocket, to: SocketAddr, at: &UdpSocket, word: &str) {
+    from.send_to(word.as_bytes(), to).unwrap();
+    let mut buffer = [0; 16];
+    let length = at.recv(&mut buffer).unwrap_or_else(|error| panic!("{word}: {error}"));
+    assert_eq!(&buffer[..length], word.as_bytes());
+}
+
+#[test]
+fn a_flow_of_udp_moves_with_the_port_at_its_next_packet() -> Outcome {
+    let Some(scene) = Scene::new()? else { return Ok(()) };
+    let network = scene.network("net", 1, &json!({}));
+    for (any, address) in ["0.0.0.0:0", "[::]:0"].into_iter().zip(node_addresses(1)) {
+        let to = SocketAddr::new(address, 5353);
+        let client = socket(scene.topology.outside.netns(), any)?;
+        // A flow that leads to nobody is remembered, too.
+        client.send_to(b"early", to).unwrap();
+        let mut runtime = scene.runtime()?;
+        let pods = ["first", "second", "third"].map(|id| Server::new(id, json!([udp(5353)])));
+        for (number, server) in pods.into_iter().enumerate() {
+            let server = server?;
+            runtime.add(&network, &server.attachment)?;
+            let inside = socket(server.pod.netns(), &format!("[::]:{PORT}"))?;
+            assert_arrives(&client, to, &inside, &format!("first {number}"));
+            assert_arrives(&client, to, &inside, &format!("second {number}"));
+            runtime.del(&network, &server.attachment)?;
+        }
+    }
+    Ok(())
+}

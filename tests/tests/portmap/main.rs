@@ -1,0 +1,8 @@
+//! `portmap` behind `bridge`: ports of a node that lead to Pods, with real sockets.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod fixture;
+mod flows;
+mod holders;
+mod reach;
+mod verbs;
