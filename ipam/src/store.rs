@@ -99,6 +99,10 @@ impl Store {
     /// # Errors
     /// The directory or the lock cannot be made or opened.
     pub fn lock(&self) -> Result<Locked, StoreError> {
+        // Nearly always there is one.
+        if let Some(locked) = self.lock_existing()? {
+            return Ok(locked);
+        }
         let directory = self.directory();
         DirBuilder::new()
             .recursive(true)
@@ -212,7 +216,7 @@ impl Locked {
     /// See [`Ledger::set_last_reserved`].
     fn set_last_reserved(&self, set: usize, address: IpAddr) -> Result<(), StoreError> {
         let path = self.last_reserved_file(set);
-        place::replace(&path, address.to_string().as_bytes(), &self.scratch)
+        place::overwrite(&path, address.to_string().as_bytes(), &self.scratch)
             .map_err(StoreError::at("write", &path))
     }
 

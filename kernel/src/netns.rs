@@ -77,25 +77,9 @@ impl NetNs {
     /// # Errors
     /// Nothing there, or something that is no network namespace.
     pub fn open(path: &Path) -> Result<Self, NetnsError> {
-        let open = |source| NetnsError::Open { path: path.into(), source };
-        // Only a regular file can be one; opening a FIFO or a device might wait, or act.
-        if !path.metadata().map_err(open)?.is_file() {
-            return Err(NetnsError::NotOne { path: path.into() });
-        }
-        let file = File::open(path).map_err(open)?;
-        let kind = fstatfs(&file).map_err(|errno| open(errno.into()))?.filesystem_type();
-        let ns = NetNs { file };
-        // The other kinds of namespaces live on the same file system: only entering tells.
-        let entered =
-            if kind == NSFS_MAGIC { ns.run(|| ()) } else { Err(enter("enter")(Errno::EINVAL)) };
-        match entered {
-            Err(NetnsError::Enter { source, .. })
-                if source.kind() == io::ErrorKind::InvalidInput =>
-            {
-                Err(NetnsError::NotOne { path: path.into() })
-            }
-            entered => entered.map(|()| ns),
-        }
+        let ns = Self::open_file(path)?;
+        ns.first_visit(path, &Self::current()?, || ())?;
+        Ok(ns)
     }
 
     /// Opens a container's namespace, which must not be the one that the calling thread is in: a
@@ -105,11 +89,58 @@ impl NetNs {
     /// # Errors
     /// As [`NetNs::open`], or [`NetnsError::Own`].
     pub fn open_container(path: &Path, own_allowed: bool) -> Result<Self, NetnsError> {
-        let ns = Self::open(path)?;
-        if !own_allowed && ns.same_as(&Self::current()?) {
+        Self::visit_container(path, &Self::current()?, own_allowed, || ()).map(|(ns, ())| ns)
+    }
+
+    /// As [`NetNs::open_container`] for a thread that is in `home`, and runs `work` inside.
+    ///
+    /// # Errors
+    /// As [`NetNs::open_container`]; then `work` did not run.
+    pub fn visit_container<T>(
+        path: &Path,
+        home: &NetNs,
+        own_allowed: bool,
+        work: impl FnOnce() -> T,
+    ) -> Result<(Self, T), NetnsError> {
+        let ns = Self::open_file(path)?;
+        if !own_allowed && ns.same_as(home) {
             return Err(NetnsError::Own { path: path.into() });
         }
-        Ok(ns)
+        let done = ns.first_visit(path, home, work)?;
+        Ok((ns, done))
+    }
+
+    /// Opens what may be a network namespace.
+    fn open_file(path: &Path) -> Result<Self, NetnsError> {
+        let open = |source| NetnsError::Open { path: path.into(), source };
+        // Only a regular file can be one; opening a FIFO or a device might wait, or act.
+        if !path.metadata().map_err(open)?.is_file() {
+            return Err(NetnsError::NotOne { path: path.into() });
+        }
+        let file = File::open(path).map_err(open)?;
+        let kind = fstatfs(&file).map_err(|errno| open(errno.into()))?.filesystem_type();
+        if kind == NSFS_MAGIC {
+            Ok(NetNs { file })
+        } else {
+            Err(NetnsError::NotOne { path: path.into() })
+        }
+    }
+
+    /// The other kinds of namespaces live on the same file system: only entering tells.
+    fn first_visit<T>(
+        &self,
+        path: &Path,
+        home: &NetNs,
+        work: impl FnOnce() -> T,
+    ) -> Result<T, NetnsError> {
+        match self.run_from(home, work) {
+            Err(NetnsError::Enter { source, .. })
+                if source.kind() == io::ErrorKind::InvalidInput =>
+            {
+                Err(NetnsError::NotOne { path: path.into() })
+            }
+            done => done,
+        }
     }
 
     /// The namespace that the calling thread is in.
@@ -159,7 +190,16 @@ impl NetNs {
     /// The thread could not enter, and `work` did not run; or it could not return, and is still
     /// inside: sockets opened before then still reach the namespace they were opened in.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, NetnsError> {
-        let visit = Visit { home: Some(Self::current()?) };
+        self.run_from(&Self::current()?, work)
+    }
+
+    /// As [`NetNs::run`] for a thread that is in `home`. To open its own namespace costs a thread
+    /// more than the whole visit.
+    ///
+    /// # Errors
+    /// As [`NetNs::run`].
+    pub fn run_from<T>(&self, home: &NetNs, work: impl FnOnce() -> T) -> Result<T, NetnsError> {
+        let visit = Visit { home: Some(home) };
         setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(enter("enter"))?;
         let done = work();
         visit.end().map(|()| done)
@@ -167,11 +207,11 @@ impl NetNs {
 }
 
 /// A thread's stay in another namespace; it ends with the value, even when the work panics.
-struct Visit {
-    home: Option<NetNs>,
+struct Visit<'a> {
+    home: Option<&'a NetNs>,
 }
 
-impl Visit {
+impl Visit<'_> {
     fn end(mut self) -> Result<(), NetnsError> {
         self.go_home()
     }
@@ -184,7 +224,7 @@ impl Visit {
     }
 }
 
-impl Drop for Visit {
+impl Drop for Visit<'_> {
     fn drop(&mut self) {
         // Only a panic comes here with a way still to go; it is reported already.
         let _ = self.go_home();

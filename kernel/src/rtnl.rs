@@ -52,6 +52,6 @@ impl Rtnl {
     /// # Errors
     /// The kernel refuses one of them.
     pub fn request_all(&mut self, messages: &[Message]) -> Result<()> {
-        self.batch(messages)?.into_iter().collect()
+        self.socket.request_all(messages)
     }
 }

@@ -46,13 +46,28 @@ pub fn set(key: &str, value: &str) -> Result<bool, SysctlError> {
     if get(key)? == value {
         return Ok(false);
     }
-    let written = fs::write(path(key), value);
-    written.map_err(|source| SysctlError {
+    write(key, value)?;
+    Ok(true)
+}
+
+/// As [`set`] for a setting that surely has another value, such as one of a link that was just
+/// made: it is read only if it cannot be written.
+///
+/// # Errors
+/// As [`set`].
+pub fn set_new(key: &str, value: &str) -> Result<(), SysctlError> {
+    match write(key, value) {
+        Err(_) if get(key).is_ok_and(|present| present == value) => Ok(()),
+        written => written,
+    }
+}
+
+fn write(key: &str, value: &str) -> Result<(), SysctlError> {
+    fs::write(path(key), value).map_err(|source| SysctlError {
         action: format!("write {value:?} to"),
         key: key.into(),
         source,
-    })?;
-    Ok(true)
+    })
 }
 
 fn path(key: &str) -> String {

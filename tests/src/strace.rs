@@ -62,12 +62,15 @@ impl Strace {
     }
 
     /// Runs a call; the names of the system calls that it made in their order, its execution first.
+    /// One that the kernel starts again, as it does with settings while the lock of all links is
+    /// somebody else's, is one.
     ///
     /// # Errors
     /// The call cannot be run.
     pub fn names(&self, call: Call, host: &Node) -> Result<(Answer, Vec<String>)> {
         let (answer, trace) = self.log(call, host)?;
-        Ok((answer, trace.lines().filter_map(syscall_name).map(str::to_owned).collect()))
+        let done = trace.lines().filter(|line| !line.ends_with("(To be restarted)"));
+        Ok((answer, done.filter_map(syscall_name).map(str::to_owned).collect()))
     }
 
     /// Runs a call; all that `strace` tells of it.

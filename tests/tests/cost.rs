@@ -106,11 +106,11 @@ fn assert_costs(keys: &Value, add: &Cost, del: &Cost) -> Outcome {
 }
 
 #[test]
-fn an_ipv4_container_costs_ten_datagrams() -> Outcome {
+fn an_ipv4_container_costs_seven_datagrams() -> Outcome {
     let keys = json!({"ipam": {"subnet": "10.0.1.0/24"}});
-    // Container: is the name free, configure, announce. Host: is there a bridge, its addresses,
-    // are our names free, create, which index, marks, does the port forward.
-    let add = Cost { datagrams: 10, programs: 1, children: 0, names: 2 };
+    // Container: is the name free, configure, announce. Host: are our names free and is there a
+    // bridge, its addresses, create and which index, marks and does the port forward.
+    let add = Cost { datagrams: 7, programs: 1, children: 0, names: 1 };
     // Host: which of our names are there, delete (by a child). Container: is anything left.
     // Masquerading: has the owner a set. Checks of source addresses: the same. Reference plugin: are
     // there chains of its names.
@@ -122,7 +122,7 @@ fn an_ipv4_container_costs_ten_datagrams() -> Outcome {
 fn masquerading_costs_a_question_and_a_transaction_more() -> Outcome {
     let keys = json!({"ipMasq": true, "ipam": {"subnet": "10.0.1.0/24"}});
     // Is the network's chain there, and the transaction.
-    let add = Cost { datagrams: 12, programs: 1, children: 0, names: 2 };
+    let add = Cost { datagrams: 9, programs: 1, children: 0, names: 1 };
     // The set's keys, the one key's element, the transaction, and is the network's chain unused.
     let del = Cost { datagrams: 9, programs: 1, children: 1, names: 1 };
     assert_costs(&keys, &add, &del)

@@ -1,6 +1,7 @@
 //! The boot of this machine: which one it is, and how long ago it was.
 
 use std::io;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use nix::time::{ClockId, clock_gettime};
@@ -8,11 +9,17 @@ use nix::time::{ClockId, clock_gettime};
 /// Where the kernel says which boot this is (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Which boot this is: a UUID in text form, or what could be read of it.
+/// Which boot this is: a UUID in text form. No process lives through two.
 pub(super) fn id() -> io::Result<[u8; 36]> {
+    static ID: OnceLock<[u8; 36]> = OnceLock::new();
+    if let Some(id) = ID.get() {
+        return Ok(*id);
+    }
     let text = std::fs::read(BOOT_ID)?;
-    let id = text.first_chunk().copied();
-    id.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{BOOT_ID} is too short")))
+    let too_short =
+        || io::Error::new(io::ErrorKind::InvalidData, format!("{BOOT_ID} is too short"));
+    let id = text.first_chunk().copied().ok_or_else(too_short)?;
+    Ok(*ID.get_or_init(|| id))
 }
 
 /// The time since boot, suspended time included (`CLOCK_BOOTTIME`): nobody sets this clock.

@@ -218,6 +218,9 @@ fn a_last_address_that_is_none_is_none() {
         std::fs::write(store.directory().join("last_reserved_ip.0"), content).unwrap();
         assert_eq!(locked.last_reserved(0), None, "{content:?}");
     }
+    // What is left by one who was killed between writing a shorter address and cutting the file.
+    std::fs::write(store.directory().join("last_reserved_ip.0"), "10.1.2.3\n\n").unwrap();
+    assert_eq!(locked.last_reserved(0), Some(address("10.1.2.3")));
 }
 
 /// Eight threads and the lock: whoever holds it is alone, and nobody ever sees an empty file.

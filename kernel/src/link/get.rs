@@ -2,9 +2,11 @@
 
 use nix::libc;
 
-use super::{Link, header};
+use super::{Link, Veth, header};
 use crate::Rtnl;
-use crate::netlink::{Message, Result};
+use crate::netlink::{Message, Reply, Result};
+
+const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 
 impl Rtnl {
     /// The link of this name, if there is one.
@@ -20,11 +22,8 @@ impl Rtnl {
     /// # Errors
     /// As [`Rtnl::link_by_name`].
     pub fn links_by_name(&mut self, names: &[&str]) -> Result<Vec<Option<Link>>> {
-        let ask = |name: &&str| {
-            get(format!("look up link {name:?}"), 0).put_text(libc::IFLA_IFNAME, name)
-        };
-        let messages: Vec<_> = names.iter().map(ask).collect();
-        self.links_asked_for(&messages)
+        let messages: Vec<_> = names.iter().map(by_name).collect();
+        found(self.socket.get(&messages)?)
     }
 
     /// The link of this index, if there is one.
@@ -40,9 +39,31 @@ impl Rtnl {
     /// # Errors
     /// As [`Rtnl::link_by_name`].
     pub fn links_by_index(&mut self, indices: &[u32]) -> Result<Vec<Option<Link>>> {
-        let ask = |index: &u32| get(format!("look up link {index}"), *index);
-        let messages: Vec<_> = indices.iter().map(ask).collect();
-        self.links_asked_for(&messages)
+        let messages: Vec<_> = indices.iter().map(by_index).collect();
+        found(self.socket.get(&messages)?)
+    }
+
+    /// Makes changes, and then looks at the links of these indices, all in one datagram.
+    ///
+    /// # Errors
+    /// The first refusal of a change; as [`Rtnl::link_by_name`].
+    pub fn change_and_look(
+        &mut self,
+        changes: &[Message],
+        indices: &[u32],
+    ) -> Result<Vec<Option<Link>>> {
+        let messages: Vec<_> = indices.iter().map(by_index).collect();
+        found(self.socket.request_and_get(changes, &messages)?)
+    }
+
+    /// Makes a veth pair and tells what this end is. The question names it, but it changes nothing:
+    /// were the name another's, the pair was not made, and that is the answer.
+    ///
+    /// # Errors
+    /// As [`Veth::create`]; as [`Rtnl::link_by_name`].
+    pub fn make_veth(&mut self, veth: &Veth<'_>) -> Result<Option<Link>> {
+        let answers = self.socket.request_and_get(&[veth.create()], &[by_name(&veth.name)])?;
+        Ok(found(answers)?.pop().flatten())
     }
 
     /// All links of the namespace.
@@ -50,20 +71,31 @@ impl Rtnl {
     /// # Errors
     /// The list cannot be read, or changes each time it is read.
     pub fn links(&mut self) -> Result<Vec<Link>> {
-        let message = Message::new("list links", libc::RTM_GETLINK, 0, &header(0, 0, 0));
+        let message = get("list links".into(), 0);
         Ok(self.socket.dump(&message)?.iter().map(Link::parse).collect())
-    }
-
-    fn links_asked_for(&mut self, messages: &[Message]) -> Result<Vec<Option<Link>>> {
-        let found = self.socket.get(messages)?.into_iter().map(|answer| match answer {
-            Ok(reply) => Ok(Some(Link::parse(&reply))),
-            Err(error) if error.is_absent() => Ok(None),
-            Err(error) => Err(error),
-        });
-        found.collect()
     }
 }
 
+/// The links in the answers; what is not there is none.
+fn found(answers: Vec<Result<Reply>>) -> Result<Vec<Option<Link>>> {
+    let links = answers.into_iter().map(|answer| match answer {
+        Ok(reply) => Ok(Some(Link::parse(&reply))),
+        Err(error) if error.is_absent() => Ok(None),
+        Err(error) => Err(error),
+    });
+    links.collect()
+}
+
+fn by_name(name: &&str) -> Message {
+    get(format!("look up link {name:?}"), 0).put_text(libc::IFLA_IFNAME, name)
+}
+
+fn by_index(index: &u32) -> Message {
+    get(format!("look up link {index}"), *index)
+}
+
+/// Without the counters of the link, which nobody reads: the kernel adds up those of all CPUs.
 fn get(what: String, index: u32) -> Message {
     Message::new(what, libc::RTM_GETLINK, 0, &header(index, 0, 0))
+        .put_u32(libc::IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS)
 }

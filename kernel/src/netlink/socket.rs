@@ -67,6 +67,9 @@ pub(crate) enum News {
     Answer(Result<()>),
 }
 
+/// What the kernel says to a message: no, yes, or yes with an object.
+type Answer = Result<Option<Reply>>;
+
 /// A message read from the socket: its header's fields and what follows.
 struct Incoming<'a> {
     kind: u16,
@@ -115,10 +118,46 @@ impl Socket {
     pub fn batch(&mut self, messages: &[Message]) -> Result<Vec<Result<()>>> {
         let mut answers = Vec::with_capacity(messages.len());
         for part in messages.chunks(BATCH) {
-            answers
-                .extend(self.exchange(part, NLM_F_ACK)?.into_iter().map(|answer| answer.map(drop)));
+            let given = self.exchange(part, |_| NLM_F_ACK)?;
+            answers.extend(answered(given, part).map(|answer| answer.map(drop)));
         }
         Ok(answers)
+    }
+
+    /// Sends requests together and reports the first refusal; those behind it have been tried all
+    /// the same. A refusal comes unasked, so that one acknowledgement, of the last, is enough.
+    ///
+    /// # Errors
+    /// The first refusal, or the socket fails.
+    pub fn request_all(&mut self, messages: &[Message]) -> Result<()> {
+        let mut first = Ok(());
+        for part in messages.chunks(BATCH) {
+            let last = part.len() - 1;
+            let given = self.exchange(part, |place| if place == last { NLM_F_ACK } else { 0 })?;
+            let all = refusal(given).map_or(Ok(()), Err);
+            first = first.and(all);
+        }
+        first
+    }
+
+    /// Sends requests, and behind them questions for one object each, all together: at most
+    /// [`BATCH`] of both. Returns the answers to the questions, as [`Socket::get`] does.
+    ///
+    /// # Errors
+    /// The first refusal of a request, or the socket fails.
+    pub fn request_and_get(
+        &mut self,
+        requests: &[Message],
+        questions: &[Message],
+    ) -> Result<Vec<Result<Reply>>> {
+        let messages = [requests, questions].concat();
+        // The answer to a question tells that the requests before it were handled.
+        let mut given = self.exchange(&messages, |_| 0)?;
+        let answers = given.split_off(requests.len());
+        match refusal(given) {
+            Some(refused) => Err(refused),
+            None => Ok(objects(answers, questions)),
+        }
     }
 
     /// Sends requests for one object each; an answer is the object, or the kernel's refusal.
@@ -128,10 +167,7 @@ impl Socket {
     pub fn get(&mut self, messages: &[Message]) -> Result<Vec<Result<Reply>>> {
         let mut answers = Vec::with_capacity(messages.len());
         for part in messages.chunks(BATCH) {
-            let found = self.exchange(part, 0)?.into_iter().zip(part);
-            answers.extend(found.map(|(answer, message)| {
-                answer?.ok_or_else(|| Error::NoAnswer { what: message.what().into() })
-            }));
+            answers.extend(objects(self.exchange(part, |_| 0)?, part));
         }
         Ok(answers)
     }
@@ -269,20 +305,25 @@ impl Socket {
         }
     }
 
-    fn exchange(&mut self, messages: &[Message], flags: u16) -> Result<Vec<Result<Option<Reply>>>> {
-        let Some(last) = messages.last() else {
-            return Ok(Vec::new());
-        };
+    /// Sends messages with these flags, and collects what comes back: an answer is a refusal, an
+    /// acknowledgement or an object. They come in the order of the messages, so that the answer to
+    /// the last one, which must be such that there is one, is the end.
+    fn exchange(
+        &mut self,
+        messages: &[Message],
+        flags: impl Fn(usize) -> u16,
+    ) -> Result<Vec<Option<Answer>>> {
+        let mut answers: Vec<_> = messages.iter().map(|_| None).collect();
+        let Some(last) = messages.last() else { return Ok(answers) };
         let first = self.sequence.wrapping_add(1);
         let mut bytes = Vec::new();
-        for (sequence, message) in (first..).zip(messages) {
-            message.finish(sequence, flags, &mut bytes);
+        for (place, message) in messages.iter().enumerate() {
+            message.finish(first.wrapping_add(place as u32), flags(place), &mut bytes);
         }
-        self.sequence = first.wrapping_add(messages.len() as u32 - 1);
+        self.sequence = self.sequence.wrapping_add(messages.len() as u32);
         self.send(last.what(), &bytes)?;
 
-        let mut answers: Vec<_> = messages.iter().map(|_| None).collect();
-        while answers.iter().any(Option::is_none) && self.receive(last.what())? {
+        while answers.last().is_some_and(Option::is_none) && self.receive(last.what())? {
             for incoming in incoming(&self.buffer) {
                 let place = incoming.sequence.wrapping_sub(first) as usize;
                 let (Some(slot), Some(message)) = (answers.get_mut(place), messages.get(place))
@@ -295,12 +336,10 @@ impl Socket {
                 });
             }
         }
-        let unanswered = |message: &Message| Err(Error::NoAnswer { what: message.what().into() });
-        Ok(answers
-            .into_iter()
-            .zip(messages)
-            .map(|(answer, message)| answer.unwrap_or_else(|| unanswered(message)))
-            .collect())
+        if answers.last().is_some_and(Option::is_none) {
+            return Err(Error::NoAnswer { what: last.what().into() });
+        }
+        Ok(answers)
     }
 
     /// One reading of a list; `None` if the kernel says that it changed meanwhile.
@@ -404,6 +443,29 @@ impl Incoming<'_> {
         let attributes = Attributes::new(self.payload.get(4 + echoed..).unwrap_or_default());
         attributes.get(NLMSGERR_ATTR_MSG).map(|message| message.text()).unwrap_or_default()
     }
+}
+
+/// The answer to each message; the lack of one is an error.
+fn answered(
+    answers: Vec<Option<Answer>>,
+    messages: &[Message],
+) -> impl Iterator<Item = Answer> + '_ {
+    answers.into_iter().zip(messages).map(|(answer, message)| {
+        answer.unwrap_or_else(|| Err(Error::NoAnswer { what: message.what().into() }))
+    })
+}
+
+/// The object in each answer.
+fn objects(answers: Vec<Option<Answer>>, messages: &[Message]) -> Vec<Result<Reply>> {
+    let named = answered(answers, messages).zip(messages).map(|(answer, message)| {
+        answer?.ok_or_else(|| Error::NoAnswer { what: message.what().into() })
+    });
+    named.collect()
+}
+
+/// The first refusal among these.
+fn refusal(answers: Vec<Option<Answer>>) -> Option<Error> {
+    answers.into_iter().flatten().find_map(Result::err)
 }
 
 /// Splits a datagram into its messages; ends at the first that does not fit.

@@ -11,8 +11,9 @@ use cni_conf::result::CniResult;
 use ipnetwork::IpNetwork;
 use kernel::Rtnl;
 use kernel::link::{self, Link};
+use kernel::netlink::Message;
 use plugin_interface::addresses::Addresses;
-use plugin_interface::host_end::{self, Pair};
+use plugin_interface::host_end::{self, Names, Pair};
 use plugin_interface::ready::wait_for_gateways;
 use plugin_interface::{Container, Inside, Masquerade, Result, report, settings};
 
@@ -59,6 +60,7 @@ struct Site<'a> {
     host: Rtnl,
     container: Container,
     bridge: Option<Link>,
+    names: Names,
     mtu: Option<u32>,
 }
 
@@ -68,16 +70,17 @@ impl<'a> Site<'a> {
         let mut container = Container::open(call, netns)?;
         container.check_free(&call.attachment.ifname, netns)?;
         let mut host = Rtnl::open()?;
-        let bridge = bridge::find(&mut host, &conf.bridge)?;
+        let (names, bridge) = look(&mut host, call, conf)?;
         conf.refuse_what_bridge_cannot(bridge.as_ref())?;
         gateway::refuse_foreign(&mut host, conf)?;
         let mtu = conf.mtu.resolve(&mut host)?;
-        Ok(Site { call, conf, host, container, bridge, mtu })
+        Ok(Site { call, conf, host, container, bridge, names, mtu })
     }
 
     /// Makes everything in the kernel, and returns when packets pass.
     fn connect(&mut self, plan: &Plan) -> Result<Links> {
         let (shared, made) = self.join(plan)?;
+        let marks = self.marks(&made);
         if self.conf.is_gateway {
             settings::forward(&plan.inside.ips)?;
         }
@@ -86,16 +89,16 @@ impl<'a> Site<'a> {
             SpoofCheck::open()?.add(attachment, &made.name, plan.container_mac)?;
         }
         if self.conf.leave_down {
-            return ready::look(&mut self.host, &shared, &made);
+            return ready::look(&mut self.host, &shared, &made, &marks);
         }
         let inside = made.peer.unwrap_or_default();
         self.configure(plan, &shared, &made)?;
         if self.conf.masquerade {
             Masquerade::open()?.add(&self.call.attachment, &plan.inside.ips)?;
         }
-        let links = ready::wait_for_port(&mut self.host, &shared.bridge, &made)?;
+        let links = ready::wait_for_port(&mut self.host, &shared.bridge, &made, &marks)?;
         let gateways: Vec<_> = plan.gateways.iter().map(IpNetwork::ip).collect();
-        wait_for_gateways(&mut self.host, &shared.gateway, &gateways)?;
+        wait_for_gateways(&mut self.host, &shared.gateway, &gateways, shared.settled)?;
         self.container.wait_for_addresses(inside, &plan.inside)?;
         self.container.announce(inside, plan.container_mac)?;
         Ok(links.with_gateway(&shared))
@@ -110,10 +113,11 @@ impl<'a> Site<'a> {
         let index = before.as_ref().map(|bridge| bridge.index);
         match self.make_port(plan, before) {
             Err(error) => {
-                let now = bridge::find(&mut self.host, &self.conf.bridge)?;
+                let (names, now) = look(&mut self.host, self.call, self.conf)?;
                 if index.is_none() || now.as_ref().map(|bridge| bridge.index) == index {
                     return Err(error);
                 }
+                self.names = names;
                 self.make_port(plan, now)
             }
             made => made,
@@ -136,12 +140,13 @@ impl<'a> Site<'a> {
         // The question whether somebody has an address must get through: first the port passes
         // frames, then the address is given.
         self.container.configure(ifname, index, &Inside::default())?;
-        ready::wait_for_port(&mut self.host, &shared.bridge, port)?;
+        ready::wait_for_port(&mut self.host, &shared.bridge, port, &[])?;
         self.container.configure(ifname, index, &plan.inside)?;
         self.container.wait_for_detection(ifname, index)
     }
 
-    /// Makes the pair with the host's end as a port of the bridge.
+    /// Makes the pair with the host's end as a port of the bridge, which passes frames only as far
+    /// as it shall before there are any.
     fn make_veth(&mut self, plan: &Plan, bridge: &Link) -> Result<Link> {
         let pair = Pair {
             container: &self.container.netns,
@@ -149,12 +154,23 @@ impl<'a> Site<'a> {
             master: Some(bridge.index),
             mtu: self.mtu,
         };
-        host_end::make(&mut self.host, &self.call.attachment, &pair, |port| {
-            let mut settings = Vec::new();
-            settings.extend(self.conf.hairpin.then(|| link::set_hairpin(port, true)));
-            settings.extend(self.conf.isolated.then(|| link::set_isolated(port, true)));
-            settings.extend(self.conf.vlans.iter().flat_map(|vlans| vlans.set(port)));
-            settings
-        })
+        let made = host_end::make(&mut self.host, &self.call.attachment, &self.names, &pair)?;
+        let mut limits = Vec::new();
+        limits.extend(self.conf.isolated.then(|| link::set_isolated(made.index, true)));
+        limits.extend(self.conf.vlans.iter().flat_map(|vlans| vlans.set(made.index)));
+        self.host.request_all(&limits)?;
+        Ok(made)
     }
+
+    /// What the port needs by the end of the ADD.
+    fn marks(&self, port: &Link) -> Vec<Message> {
+        let hairpin = self.conf.hairpin.then(|| link::set_hairpin(port.index, true));
+        [host_end::mark(port, &self.call.attachment)].into_iter().chain(hairpin).collect()
+    }
+}
+
+/// The attachment's names on the host, and the bridge, if there is one: in one request.
+fn look(host: &mut Rtnl, call: &Call, conf: &Conf) -> Result<(Names, Option<Link>)> {
+    let (names, mut others) = Names::look(host, &call.attachment, &[&conf.bridge])?;
+    Ok((names, bridge::accept(others.pop().flatten(), &conf.bridge)?))
 }

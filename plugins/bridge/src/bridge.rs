@@ -27,7 +27,15 @@ const NOTE: &str = "cbr0 gateway ";
 /// # Errors
 /// Something else has its name.
 pub(crate) fn find(host: &mut Rtnl, name: &str) -> Result<Option<Link>> {
-    match host.link_by_name(name)? {
+    accept(host.link_by_name(name)?, name)
+}
+
+/// What was found under the bridge's name, if it is a bridge.
+///
+/// # Errors
+/// It is something else.
+pub(crate) fn accept(found: Option<Link>, name: &str) -> Result<Option<Link>> {
+    match found {
         Some(link) if link.kind != "bridge" => {
             let kind = if link.kind.is_empty() { "no virtual link".into() } else { link.kind };
             Err(Error::WrongKind { key: "bridge", name: name.into(), wanted: "bridge", kind })
@@ -40,6 +48,8 @@ pub(crate) fn find(host: &mut Rtnl, name: &str) -> Result<Option<Link>> {
 pub(crate) struct Shared {
     pub(crate) bridge: Link,
     pub(crate) gateway: Link,
+    /// Whether the gateway link was found with a link-local address in use.
+    pub(crate) settled: bool,
 }
 
 /// The bridge as the plan wants it: made if none was found, up, with the gateway addresses.
@@ -70,11 +80,13 @@ pub(crate) fn ensure(
     host.request_all(&changes)?;
     let gateway =
         if conf.is_gateway { gateway::ensure(host, conf, plan, &bridge)? } else { bridge.clone() };
-    let missing = make_room(host, conf, &gateway, &plan.gateways)?;
+    let present = if plan.gateways.is_empty() { vec![] } else { host.addresses(gateway.index)? };
+    let missing = make_room(host, conf, &gateway, &plan.gateways, &present)?;
     if is_new || !missing.is_empty() {
         adopt(host, &gateway, &plan.gateways, &missing)?;
     }
-    Ok(Shared { bridge, gateway })
+    let settled = present.iter().any(|address| address.link_local && !address.tentative);
+    Ok(Shared { bridge, gateway, settled })
 }
 
 fn make(host: &mut Rtnl, conf: &Conf, plan: &Plan, mtu: Option<u32>) -> Result<Link> {
@@ -95,11 +107,9 @@ fn make_room(
     conf: &Conf,
     link: &Link,
     wanted: &[IpNetwork],
+    present: &[Address],
 ) -> Result<Vec<IpNetwork>> {
-    if wanted.is_empty() {
-        return Ok(Vec::new());
-    }
-    let addresses = host.addresses(link.index)?.into_iter().filter(|address| !address.link_local);
+    let addresses = present.iter().filter(|address| !address.link_local);
     let mut present: Vec<_> = addresses.map(|address| address.address).collect();
     while let Some((wanted, found)) = conflict(wanted, &present) {
         if !conf.force_address {

@@ -35,7 +35,7 @@ pub(crate) fn ensure(host: &mut Rtnl, conf: &Conf, plan: &Plan, bridge: &Link) -
     let mut changes = vec![link::set_up(gateway.index)];
     changes.extend(vlans.of_gateway().set(port.index));
     host.request_all(&changes)?;
-    ready::wait_for_port(host, bridge, &port)?;
+    ready::wait_for_port(host, bridge, &port, &[])?;
     Ok(gateway)
 }
 

@@ -3,6 +3,7 @@
 use kernel::Rtnl;
 use kernel::events::{Events, Topic};
 use kernel::link::Link;
+use kernel::netlink::Message;
 use plugin_interface::ready::wait;
 use plugin_interface::{Error, Result};
 
@@ -23,23 +24,36 @@ impl Links {
     }
 }
 
-/// The links as they are now, when nothing is going to pass.
-pub(crate) fn look(host: &mut Rtnl, shared: &Shared, port: &Link) -> Result<Links> {
-    let found = host.links_by_index(&[port.index, shared.bridge.index])?;
+/// The links as they are now, when nothing is going to pass; the port's `marks` are written before.
+pub(crate) fn look(
+    host: &mut Rtnl,
+    shared: &Shared,
+    port: &Link,
+    marks: &[Message],
+) -> Result<Links> {
+    let found = host.change_and_look(marks, &[port.index, shared.bridge.index])?;
     let [Some(host_end), Some(bridge)] = &found[..] else { return Err(vanished(port)) };
     let links = Links { bridge: bridge.clone(), host_end: host_end.clone(), gateway: None };
     Ok(links.with_gateway(shared))
 }
 
 /// Waits until frames pass from the container to the bridge, and from the bridge to the container.
+/// The port's `marks` are written together with the first question.
 ///
 /// Both links settle their state in a work queue; until then the port drops frames, and so does
 /// the bridge, if this is its first port. Asking for a link settles it, the port's before the
 /// bridge's, which follows from it. Under the spanning tree protocol the bridge lets a new port
 /// listen for half a minute, and has no carrier until then: there the port's own state must do.
-pub(crate) fn wait_for_port(host: &mut Rtnl, bridge: &Link, port: &Link) -> Result<Links> {
+pub(crate) fn wait_for_port(
+    host: &mut Rtnl,
+    bridge: &Link,
+    port: &Link,
+    marks: &[Message],
+) -> Result<Links> {
+    let mut marks = marks;
     let look = || {
-        let found = host.links_by_index(&[port.index, bridge.index])?;
+        let changes = std::mem::take(&mut marks);
+        let found = host.change_and_look(changes, &[port.index, bridge.index])?;
         let [Some(port), Some(bridge)] = &found[..] else { return Ok(Some(None)) };
         let forwarding = port.is_forwarding() && bridge.is_running();
         let open = if bridge.spanning_tree { port.is_running() } else { forwarding };

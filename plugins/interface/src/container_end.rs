@@ -20,6 +20,8 @@ pub struct Container {
     pub netns: NetNs,
     /// Links, addresses and routes of the namespace.
     pub rtnl: Rtnl,
+    /// The host's namespace, in which the plugin runs.
+    home: NetNs,
 }
 
 impl Container {
@@ -28,9 +30,10 @@ impl Container {
     /// # Errors
     /// It is no network namespace, or the host's own.
     pub fn open(call: &Call, netns: &Path) -> Result<Container> {
-        let netns = NetNs::open_container(netns, call.env.netns_override)?;
-        let rtnl = Rtnl::open_in(&netns)?;
-        Ok(Container { netns, rtnl })
+        let home = NetNs::current()?;
+        let own_allowed = call.env.netns_override;
+        let (netns, rtnl) = NetNs::visit_container(netns, &home, own_allowed, Rtnl::open)?;
+        Ok(Container { netns, rtnl: rtnl?, home })
     }
 
     /// As [`Container::open`] for DEL, which may get no namespace, one that is gone, or a path that
@@ -61,7 +64,7 @@ impl Container {
     /// # Errors
     /// The kernel refuses one of them.
     pub fn configure(&mut self, ifname: &str, index: u32, inside: &Inside) -> Result<()> {
-        self.netns.run(|| write_settings(ifname, inside))??;
+        self.netns.run_from(&self.home, || write_settings(ifname, inside))??;
         let mut requests = vec![link::set_up(index)];
         requests.extend(inside.ips.iter().map(|ip| {
             if inside.behind_gateways {
@@ -138,21 +141,22 @@ impl Container {
     }
 }
 
-/// Settings that must stand before the link comes up.
+/// Settings of a new link that must stand before it comes up.
 fn write_settings(ifname: &str, inside: &Inside) -> Result<()> {
     let v4 = |key: &str| format!("net/ipv4/conf/{ifname}/{key}");
     let v6 = |key: &str| format!("net/ipv6/conf/{ifname}/{key}");
     // A router on the network must not be able to give the container addresses and routes.
-    where_possible(sysctl::set(&v6("accept_ra"), "0"))?;
+    where_possible(sysctl::set_new(&v6("accept_ra"), "0"))?;
     if inside.has_ipv4() {
-        where_possible(sysctl::set(&v4("arp_notify"), "1"))?;
+        where_possible(sysctl::set_new(&v4("arp_notify"), "1"))?;
     }
     if inside.has_ipv6() {
-        // Runtimes turn IPv6 off in new namespaces, for links to come and for the loopback.
+        // Runtimes turn IPv6 off in new namespaces, for links to come and for the loopback. As a
+        // rule it is on, and to turn it on again would take the lock of all links.
         sysctl::set("net/ipv6/conf/lo/disable_ipv6", "0")?;
         sysctl::set(&v6("disable_ipv6"), "0")?;
-        sysctl::set(&v6("keep_addr_on_down"), "1")?;
-        sysctl::set(&v6("ndisc_notify"), "1")?;
+        sysctl::set_new(&v6("keep_addr_on_down"), "1")?;
+        sysctl::set_new(&v6("ndisc_notify"), "1")?;
         if inside.detect_duplicates {
             sysctl::set(&v6("accept_dad"), "1")?;
             // A frame of one's own that a hairpin sends back is no other's (RFC 7527).

@@ -31,21 +31,47 @@ pub struct Pair<'a> {
     pub mtu: Option<u32>,
 }
 
-/// Makes the pair in one request, the container's end directly in its namespace, then marks it
-/// together with the plugin's own `settings` by index. Nothing is sent by name after the creation:
-/// were the name another's, that would change.
+/// What is on the host under the attachment's names.
+#[derive(Debug)]
+pub struct Names {
+    /// The first name that nobody else has.
+    free: String,
+    /// The attachment's own links, from an ADD that was killed.
+    leftovers: Vec<Link>,
+}
+
+impl Names {
+    /// Looks at the names, and for what the plugin itself needs at links of other names, which come
+    /// back in their order.
+    ///
+    /// # Errors
+    /// Other attachments have all the names, or the kernel refuses.
+    pub fn look(
+        host: &mut Rtnl,
+        attachment: &Attachment,
+        others: &[&str],
+    ) -> Result<(Self, Vec<Option<Link>>)> {
+        let Found { own, foreign, others } = look(host, attachment, others)?;
+        let free = names(attachment).into_iter().find(|name| !foreign.contains(name));
+        let none = || Error::NoFreeName { alias: attachment.alias(), tried: foreign.join(", ") };
+        Ok((Names { free: free.ok_or_else(none)?, leftovers: own }, others))
+    }
+}
+
+/// Makes the pair in one request, the container's end directly in its namespace, in the place of
+/// what an ADD that was killed has left. It is to be marked by [`mark`] next.
 ///
 /// # Errors
-/// Other attachments have all the names, or the kernel refuses.
+/// The name was taken meanwhile, or the kernel refuses.
 pub fn make(
     host: &mut Rtnl,
     attachment: &Attachment,
+    names: &Names,
     pair: &Pair<'_>,
-    settings: impl FnOnce(u32) -> Vec<Message>,
 ) -> Result<Link> {
-    let name = free_name(host, attachment)?;
+    delete(host, &names.leftovers)?;
     let veth = Veth {
-        name: &name,
+        name: &names.free,
         mac: mac::of_host_end(attachment),
         master: pair.master,
         mtu: pair.mtu,
@@ -55,13 +81,13 @@ pub fn make(
             mac: Some(pair.container_mac),
         },
     };
-    host.request(&veth.create())?;
-    let made = host.link_by_name(&name)?;
-    let made = made.ok_or_else(|| Error::Vanished { thing: format!("veth {name:?}") })?;
-    let mut marks = vec![link::set_alias(made.index, &attachment.alias())];
-    marks.extend(settings(made.index));
-    host.request_all(&marks)?;
-    Ok(made)
+    let made = host.make_veth(&veth)?;
+    made.ok_or_else(|| Error::Vanished { thing: format!("veth {:?}", names.free) })
+}
+
+/// Writes on the host's end in clear whose it is.
+pub fn mark(made: &Link, attachment: &Attachment) -> Message {
+    link::set_alias(made.index, &attachment.alias())
 }
 
 /// The links that the attachment owns: at most one, unless an ADD was killed.
@@ -69,8 +95,7 @@ pub fn make(
 /// # Errors
 /// The links cannot be read.
 pub fn find(host: &mut Rtnl, attachment: &Attachment) -> Result<Vec<Link>> {
-    let (own, _) = look(host, attachment)?;
-    Ok(own)
+    Ok(look(host, attachment, &[])?.own)
 }
 
 /// Removes what the attachment owns on the host; the container's end goes with it.
@@ -150,26 +175,26 @@ pub fn delete(rtnl: &mut Rtnl, links: &[Link]) -> Result<()> {
     }
 }
 
-/// Removes what the attachment owns and returns the first of its names that nobody has.
-fn free_name(host: &mut Rtnl, attachment: &Attachment) -> Result<String> {
-    let (own, foreign) = look(host, attachment)?;
-    delete(host, &own)?;
-    let mut names = names(attachment).into_iter();
-    names
-        .find(|name| !foreign.contains(name))
-        .ok_or_else(|| Error::NoFreeName { alias: attachment.alias(), tried: foreign.join(", ") })
+/// Links under the attachment's names, and others.
+struct Found {
+    /// The attachment's own.
+    own: Vec<Link>,
+    /// The names that other attachments have.
+    foreign: Vec<String>,
+    /// The others that were asked for.
+    others: Vec<Option<Link>>,
 }
 
-/// The links under the attachment's names: its own, and the names of others'.
-fn look(host: &mut Rtnl, attachment: &Attachment) -> Result<(Vec<Link>, Vec<String>)> {
+fn look(host: &mut Rtnl, attachment: &Attachment, others: &[&str]) -> Result<Found> {
     let names = names(attachment);
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let found = host.links_by_name(&names)?.into_iter().flatten();
+    let asked: Vec<&str> = names.iter().map(String::as_str).chain(others.iter().copied()).collect();
+    let mut found = host.links_by_name(&asked)?;
+    let others = found.split_off(names.len());
     let alias = attachment.alias();
     let is_own =
         |link: &Link| link.kind == "veth" && (link.alias == alias || link.alias.is_empty());
-    let (own, foreign): (Vec<_>, Vec<_>) = found.partition(is_own);
-    Ok((own, foreign.into_iter().map(|link| link.name).collect()))
+    let (own, foreign): (Vec<_>, Vec<_>) = found.into_iter().flatten().partition(is_own);
+    Ok(Found { own, foreign: foreign.into_iter().map(|link| link.name).collect(), others })
 }
 
 fn names(attachment: &Attachment) -> Vec<String> {

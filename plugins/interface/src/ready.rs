@@ -64,18 +64,25 @@ pub fn wait_for_addresses(
 
 /// Waits until packets to the gateway addresses of a link of the host are taken in, and its
 /// link-local address is in use: from that one the host asks where the containers are to which it
-/// forwards packets.
+/// forwards packets. Whether that is `known` already, the caller tells.
 ///
 /// # Errors
 /// They are not in time.
-pub fn wait_for_gateways(host: &mut Rtnl, link: &Link, gateways: &[IpAddr]) -> Result<()> {
+pub fn wait_for_gateways(
+    host: &mut Rtnl,
+    link: &Link,
+    gateways: &[IpAddr],
+    known: bool,
+) -> Result<()> {
     if !gateways.iter().any(IpAddr::is_ipv6) {
         return Ok(());
     }
     let look = || {
-        let addressed = host.addresses(link.index)?;
-        let mut link_local = addressed.iter().filter(|address| address.link_local);
-        let settled = link_local.all(|address| !address.tentative);
+        let settled = known || {
+            let addressed = host.addresses(link.index)?;
+            let mut link_local = addressed.iter().filter(|address| address.link_local);
+            link_local.all(|address| !address.tentative)
+        };
         Ok((settled && are_local(host, link.index, gateways)?).then_some(()))
     };
     let listen = || Events::open(Topic::Ipv6Routes);

@@ -14,7 +14,7 @@ const FORWARDING: [(&str, bool); 2] =
 ///
 /// # Errors
 /// It could not be written for another reason.
-pub fn where_possible(set: std::result::Result<bool, SysctlError>) -> Result<()> {
+pub fn where_possible<T>(set: std::result::Result<T, SysctlError>) -> Result<()> {
     match set {
         Err(error) if !error.is_absent() && !error.is_read_only() => Err(error.into()),
         _ => Ok(()),

@@ -11,7 +11,7 @@ use kernel::link::Link;
 use kernel::{Rtnl, address, route};
 use nix::errno::Errno;
 use plugin_interface::addresses::Addresses;
-use plugin_interface::host_end::{self, Pair};
+use plugin_interface::host_end::{self, Names, Pair};
 use plugin_interface::{Container, Error, Masquerade, Result, ready, report, settings};
 
 use crate::conf::Conf;
@@ -48,6 +48,7 @@ struct Site<'a> {
     conf: &'a Conf,
     host: Rtnl,
     container: Container,
+    names: Names,
     mtu: Option<u32>,
 }
 
@@ -57,8 +58,9 @@ impl<'a> Site<'a> {
         let mut container = Container::open(call, netns)?;
         container.check_free(&call.attachment.ifname, netns)?;
         let mut host = Rtnl::open()?;
+        let (names, _) = Names::look(&mut host, &call.attachment, &[])?;
         let mtu = conf.mtu.resolve(&mut host)?;
-        Ok(Site { call, conf, host, container, mtu })
+        Ok(Site { call, conf, host, container, names, mtu })
     }
 
     /// Makes everything in the kernel, and returns the host's end when packets pass. The neighbours
@@ -72,7 +74,7 @@ impl<'a> Site<'a> {
             master: None,
             mtu: self.mtu,
         };
-        let made = host_end::make(&mut self.host, attachment, &pair, |_| Vec::new())?;
+        let made = host_end::make(&mut self.host, attachment, &self.names, &pair)?;
         self.configure_host_end(&made, plan)?;
         let inside = made.peer.unwrap_or_default();
         self.container.configure(&attachment.ifname, inside, &plan.inside)?;
@@ -80,16 +82,18 @@ impl<'a> Site<'a> {
             Masquerade::open()?.add(attachment, &plan.inside.ips)?;
         }
         let host_end = ready::wait_for_link(&mut self.host, &made)?;
-        ready::wait_for_gateways(&mut self.host, &host_end, &plan.gateway_addresses())?;
+        ready::wait_for_gateways(&mut self.host, &host_end, &plan.gateway_addresses(), false)?;
         self.container.wait_for_addresses(inside, &plan.inside)?;
         Ok(host_end)
     }
 
-    /// Gives the host's end its settings, the gateways and the ways to the container's addresses.
+    /// Gives the host's end its mark, its settings, the gateways and the ways to the container's
+    /// addresses.
     fn configure_host_end(&mut self, made: &Link, plan: &Plan) -> Result<()> {
         settings::make_gateway(&made.name, plan.inside.has_ipv6())?;
-        let mut requests: Vec<_> =
-            plan.gateways.iter().map(|gateway| address::add(made.index, *gateway, false)).collect();
+        let mut requests = vec![host_end::mark(made, &self.call.attachment)];
+        let gateways = plan.gateways.iter();
+        requests.extend(gateways.map(|gateway| address::add(made.index, *gateway, false)));
         requests.extend(plan.host_routes(made.index).iter().map(route::add));
         match self.host.request_all(&requests) {
             Err(error) if error.is(Errno::EEXIST) => Err(self.taken(made, plan, error)),

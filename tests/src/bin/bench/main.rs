@@ -50,6 +50,9 @@ struct Cli {
     /// What to measure; everything if none is named.
     #[arg(value_name = "SUBJECT", value_parser = subject::names())]
     subjects: Vec<String>,
+    /// Only comparisons whose title has these words in it, and nothing is counted.
+    #[arg(long, value_name = "WORDS")]
+    case: Option<String>,
     /// A few runs of everything that needs no patience: to see that it works.
     #[arg(long)]
     short: bool,

@@ -11,7 +11,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::getppid;
 
 use crate::record::{Record, SubjectRecord};
-use crate::subject::{self, Setting, Subject};
+use crate::subject::{self, Case, Setting, Subject};
 use crate::suite::Suite;
 use crate::{Cli, drive, plot, table};
 
@@ -26,7 +26,7 @@ pub(crate) fn run(supervisor: i32, cli: &Cli) -> Result<ExitCode> {
     for subject in subject::all() {
         let name = subject.name();
         if cli.subjects.is_empty() || cli.subjects.iter().any(|wanted| wanted == name) {
-            record.subjects.push(measure(&*subject, &setting)?);
+            record.subjects.push(measure(&*subject, &setting, cli.case.as_deref())?);
         }
     }
     if let Some(file) = &cli.json {
@@ -48,14 +48,21 @@ pub(crate) fn plot(record: &Path, svg: Option<&Path>) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn measure(subject: &dyn Subject, setting: &Setting) -> Result<SubjectRecord> {
+fn measure(
+    subject: &dyn Subject,
+    setting: &Setting,
+    wanted: Option<&str>,
+) -> Result<SubjectRecord> {
     let mut measured = SubjectRecord::new(subject);
-    for case in subject.cases(setting) {
+    let is_wanted = |case: &Case| wanted.is_none_or(|words| case.title.contains(words));
+    for case in subject.cases(setting).into_iter().filter(is_wanted) {
         let case = drive::measure(subject.name(), case, setting.runs)?;
         print!("{}", table::case(subject.name(), &case));
         measured.cases.push(case);
     }
-    measured.costs = subject.costs(setting)?;
+    if wanted.is_none() {
+        measured.costs = subject.costs(setting)?;
+    }
     print!("{}", table::costs(subject.name(), &measured.costs));
     Ok(measured)
 }
