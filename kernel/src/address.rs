@@ -10,6 +10,8 @@ use crate::netlink::{Message, Reply, Result};
 
 /// `struct ifaddrmsg`.
 const HEADER: usize = 8;
+/// `IFA_F_PERMANENT` of `linux/if_addr.h`.
+const PERMANENT: u32 = 0x80;
 
 /// An address of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,10 @@ pub struct Address {
     pub duplicate: bool,
     /// Whether the kernel made it: IPv6 link-local addresses are.
     pub link_local: bool,
+    /// Whether it stays until it is deleted. What a router advertised does not.
+    pub permanent: bool,
+    /// Whether it came without the route to its network ([`add_alone`]).
+    pub alone: bool,
 }
 
 /// Gives a link an address; `EEXIST` if it has it. An IPv6 address is usable at once unless
@@ -105,6 +111,8 @@ fn parse(reply: &Reply) -> Option<Address> {
         tentative: flags & (libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED) == libc::IFA_F_TENTATIVE,
         duplicate: flags & libc::IFA_F_DADFAILED != 0,
         link_local: matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local()),
+        permanent: flags & PERMANENT != 0,
+        alone: flags & libc::IFA_F_NOPREFIXROUTE != 0,
     })
 }
 
@@ -149,6 +157,8 @@ mod tests {
             tentative: false,
             duplicate: false,
             link_local: false,
+            permanent: true,
+            alone: false,
         };
         assert!(found.contains(&own(v4)), "{found:?}");
         assert!(found.contains(&own(v6)), "{found:?}");
@@ -175,7 +185,9 @@ mod tests {
             };
             rtnl.request(&add_alone(index, address)).unwrap();
             let found = rtnl.addresses(index).unwrap();
-            assert!(found.iter().any(|own| own.address == address && !own.tentative), "{found:?}");
+            let is_it = |own: &&Address| own.address == address;
+            let own = found.iter().find(is_it).unwrap();
+            assert!(own.alone && own.permanent && !own.tentative, "{found:?}");
             assert!(!has_route(&mut rtnl));
 
             rtnl.request_all(&[delete(index, address), add(index, address, false)]).unwrap();

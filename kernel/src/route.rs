@@ -13,6 +13,8 @@ use crate::netlink::{Attributes, Message, Reply, Result};
 
 /// `struct rtmsg`.
 const HEADER: usize = 12;
+/// `RTNH_F_ONLINK` of `linux/rtnetlink.h`.
+const ON_LINK: u8 = 4;
 const RTAX_MTU: u16 = 2;
 const RTAX_ADVMSS: u16 = 8;
 
@@ -32,8 +34,12 @@ pub struct Route {
     pub destination: IpNetwork,
     /// The next hop; none if the destination is on the link.
     pub gateway: Option<IpAddr>,
+    /// Whether the next hop is taken for one on the link, whatever the routes say (`onlink`).
+    pub on_link: bool,
     /// The index of the link that packets leave by.
     pub link: Option<u32>,
+    /// The address that packets of this namespace leave with, if one is preferred (`src`).
+    pub source: Option<IpAddr>,
     /// The routing table.
     pub table: u32,
     /// Who made it (`RTPROT_*`).
@@ -60,7 +66,9 @@ impl Route {
         Route {
             destination,
             gateway: None,
+            on_link: false,
             link: None,
+            source: None,
             table: TABLE_MAIN,
             protocol: PROTOCOL_BOOT,
             scope: SCOPE_UNIVERSE,
@@ -191,11 +199,9 @@ fn request(verb: &str, kind: u16, flags: u16, route: &Route) -> Message {
         route.protocol,
         route.scope,
         route.kind,
-        0,
-        0,
-        0,
-        0,
     ];
+    let hop_flags = if route.on_link { u32::from(ON_LINK) } else { 0 };
+    let header = [&header[..], &hop_flags.to_ne_bytes()].concat();
     let via = route.gateway.map(|gateway| format!(" via {gateway}")).unwrap_or_default();
     let what = format!("{verb} route to {}{via}", route.destination);
     let mut message = Message::new(what, kind, flags, &header)
@@ -205,6 +211,7 @@ fn request(verb: &str, kind: u16, flags: u16, route: &Route) -> Message {
                 .filter(|_| route.destination.prefix() > 0),
         )
         .put_some(libc::RTA_GATEWAY, route.gateway.map(octets).as_deref())
+        .put_some(libc::RTA_PREFSRC, route.source.map(octets).as_deref())
         .put_u32(libc::RTA_TABLE, route.table);
     if let Some(link) = route.link {
         message = message.put_u32(libc::RTA_OIF, link);
@@ -244,7 +251,8 @@ fn next_hops(mut list: &[u8], route: Route) -> Vec<Route> {
         let link = u32::from_ne_bytes([hop[4], hop[5], hop[6], hop[7]]);
         let gateway = Attributes::new(&hop[HOP..]).get(libc::RTA_GATEWAY);
         let gateway = gateway.and_then(|gateway| from_octets(gateway.value));
-        routes.push(Route { gateway, link: Some(link), one_of_several: true, ..route });
+        let on_link = hop[2] & ON_LINK != 0;
+        routes.push(Route { gateway, on_link, link: Some(link), one_of_several: true, ..route });
         list = list.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     routes
@@ -270,7 +278,9 @@ fn parse_one(reply: &Reply) -> Option<Route> {
     Some(Route {
         destination: IpNetwork::new(destination, reply.u8_at(1)).ok()?,
         gateway: address(libc::RTA_GATEWAY),
+        on_link: reply.u32_at(8) & u32::from(ON_LINK) != 0,
         link: number(libc::RTA_OIF),
+        source: address(libc::RTA_PREFSRC),
         table: number(libc::RTA_TABLE).unwrap_or_else(|| u32::from(reply.u8_at(4))),
         protocol: reply.u8_at(5),
         scope: reply.u8_at(6),
@@ -339,6 +349,33 @@ mod tests {
             assert!(rtnl.request(&delete(&foreign)).unwrap_err().is_absent());
             rtnl.request(&delete(&moved)).unwrap();
             assert!(mine(&mut rtnl).is_empty());
+        }
+    }
+
+    /// What `route` becomes in the kernel.
+    fn as_listed(rtnl: &mut Rtnl, route: &Route) -> Route {
+        rtnl.request(&add(route)).unwrap();
+        let listed = rtnl.routes(route.table).unwrap();
+        *listed.iter().find(|other| other.destination == route.destination).unwrap()
+    }
+
+    #[test]
+    fn a_route_is_listed_as_it_was_made() {
+        let (_ns, mut rtnl, link) = namespace_with_address();
+        let ip = |text: &str| text.parse().ok();
+        for (destination, gateway, source) in
+            [("10.2.0.0/16", "192.0.2.1", "10.1.0.1"), ("fd01::/48", "fd09::1", "fd00::1")]
+        {
+            let plain = Route::new(destination.parse().unwrap()).dev(link);
+            let route = Route {
+                gateway: ip(gateway),
+                on_link: true,
+                source: ip(source),
+                priority: 7,
+                table: 1000,
+                ..plain
+            };
+            assert_eq!(as_listed(&mut rtnl, &route), route);
         }
     }
 

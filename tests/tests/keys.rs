@@ -315,6 +315,14 @@ fn portmap_reads_the_keys_of_its_table() -> Outcome {
 }
 
 #[test]
+fn vrf_reads_the_keys_of_its_table() -> Outcome {
+    let conf =
+        |keys| beside(&keys, &json!({"vrfname": "blue", "prevResult": {"cniVersion": "1.1.0"}}));
+    let places = [Place { prefix: "", conf }];
+    same_keys("vrf", &["plugins/vrf/src", "plugins/interface/src", "cni-conf/src"], &places)
+}
+
+#[test]
 fn loopback_reads_no_keys() -> Outcome {
     let places = [Place { prefix: "", conf: |keys| keys }];
     same_keys("loopback", &["plugins/loopback/src", "cni-conf/src"], &places)

@@ -8,7 +8,7 @@ use cbr0_tests::snapshot::{Shared, Snapshot};
 use cbr0_tests::{Outcome, Result, bins, require};
 use serde_json::{Value, json};
 
-const PLUGINS: [&str; 11] = [
+const PLUGINS: [&str; 12] = [
     "bridge",
     "loopback",
     "host-local",
@@ -20,6 +20,7 @@ const PLUGINS: [&str; 11] = [
     "macvlan",
     "tap",
     "vlan",
+    "vrf",
 ];
 const VERBS: [&str; 5] = ["ADD", "DEL", "CHECK", "GC", "STATUS"];
 

@@ -86,17 +86,20 @@ pub struct NewLink<'a> {
     pub mac: Option<MacAddress>,
     /// Its MTU; the kernel's choice if none is given.
     pub mtu: Option<u32>,
+    /// Whether it is up from the first instant.
+    pub up: bool,
 }
 
 impl NewLink<'_> {
-    /// Makes the link, which is down. `EEXIST` if the name is taken, `EOPNOTSUPP` if the kernel
+    /// Makes the link. `EEXIST` if the name is taken, `EOPNOTSUPP` if the kernel
     /// does not know the kind; then nothing was made.
     pub fn create(&self) -> Message {
         let number = |value: Option<u32>| value.map(u32::to_ne_bytes);
         let (lower, mtu) = (number(self.lower), number(self.mtu));
         let namespace = self.namespace.map(|namespace| namespace.as_raw_fd().to_ne_bytes());
         let what = format!("create {} {:?}", self.kind.name(), self.name);
-        create(what, self.name)
+        create(what, self.up)
+            .put_text(libc::IFLA_IFNAME, self.name)
             .put_some(libc::IFLA_LINK, lower.as_ref().map(|lower| &lower[..]))
             .put_some(libc::IFLA_ADDRESS, self.mac.as_ref().map(|mac| &mac.0[..]))
             .put_some(libc::IFLA_MTU, mtu.as_ref().map(|mtu| &mtu[..]))
@@ -186,7 +189,8 @@ impl Rtnl {
     /// # Errors
     /// The socket fails.
     pub fn knows_link_kind(&mut self, kind: &str) -> Result<bool> {
-        let message = create(format!("create a link of kind {kind}"), kind)
+        let message = create(format!("create a link of kind {kind}"), false)
+            .put_text(libc::IFLA_IFNAME, kind)
             .nest(libc::IFLA_LINKINFO, |info| info.put_text(libc::IFLA_INFO_KIND, kind));
         match self.request(&message) {
             Err(error) if error.is(Errno::EOPNOTSUPP) => Ok(false),
@@ -196,7 +200,8 @@ impl Rtnl {
     }
 }
 
-fn create(what: String, name: &str) -> Message {
+fn create(what: String, up: bool) -> Message {
     let flags = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
-    Message::new(what, RTM_NEWLINK, flags, &header(0, 0, 0)).put_text(libc::IFLA_IFNAME, name)
+    let up = if up { libc::IFF_UP } else { 0 };
+    Message::new(what, RTM_NEWLINK, flags, &header(0, up, up))
 }

@@ -190,7 +190,7 @@ fn new_links_of_each_kind_say_what_they_mean() {
     let mac = MacAddress([2, 0, 0, 0, 0, 1]);
     for (kind, info_kind, data) in kinds() {
         let (namespace, mac, mtu) = (Some(&ns), Some(mac), Some(1400));
-        let new = NewLink { name: "eth0", kind, namespace, lower: Some(7), mac, mtu };
+        let new = NewLink { name: "eth0", kind, namespace, lower: Some(7), mac, mtu, up: true };
         let link = new_link(&new.create());
         for attribute in [
             LinkAttribute::IfName("eth0".into()),

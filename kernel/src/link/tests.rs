@@ -169,6 +169,7 @@ fn a_link_on_top_of_one_of_the_host_is_made_in_another_namespace() {
         lower: Some(lower.index),
         mac: Some(MacAddress([0x0a, 9, 9, 9, 9, 9])),
         mtu: Some(1400),
+        up: false,
     };
     lab.rtnl.request(&new.create()).unwrap();
     assert_eq!(lab.rtnl.link_by_name("eth0").unwrap(), None);

@@ -7,7 +7,6 @@ use cni_conf::attachment::Attachment;
 use cni_conf::plugin::Call;
 use cni_conf::result::{CniResult, Interface, IpConfig, Route};
 use kernel::link::Link;
-use kernel::route::TABLE_MAIN;
 use kernel::{Rtnl, sysctl};
 
 use crate::container_end::Container;
@@ -149,13 +148,15 @@ fn routes(container: &mut Container, expected: &[Route]) -> Result<()> {
     Ok(())
 }
 
-/// Whether the routes are there, in the namespace of `whose`.
+/// Whether the routes are there, in the namespace of `whose`: in any table, since a later plugin may
+/// have put the link into a VRF.
 ///
 /// # Errors
 /// One is not.
 pub fn has_routes(rtnl: &mut Rtnl, whose: &str, wanted: &[kernel::route::Route]) -> Result<()> {
-    let present = rtnl.routes(TABLE_MAIN)?;
-    let key = |route: &kernel::route::Route| (route.destination, route.gateway, route.link);
+    let present = rtnl.routes(0)?;
+    let key =
+        |route: &kernel::route::Route| (route.kind, route.destination, route.gateway, route.link);
     for route in wanted {
         demand(present.iter().any(|there| key(there) == key(route)), || {
             format!("{whose} has lost the route to {}", route.destination)

@@ -6,8 +6,10 @@ use std::time::Duration;
 use cni_conf::error::{CniError, Code};
 use cni_conf::sync_status::SyncStatusError;
 use ipnetwork::IpNetwork;
+use kernel::link::Kind;
 use kernel::netns::NetnsError;
 use kernel::sysctl::SysctlError;
+use nix::errno::Errno;
 
 /// The result of a step of a plugin.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -81,6 +83,28 @@ pub enum Error {
         wanted: &'static str,
         /// The kind that it is of.
         kind: String,
+    },
+    /// The container's interface is a port of another link already.
+    #[error(
+        "interface {ifname} already has a master set: {master}; take it out of that one first, or leave this plugin out"
+    )]
+    HasMaster {
+        /// The interface.
+        ifname: String,
+        /// The link that it is a port of.
+        master: String,
+    },
+    /// A VRF that is there has another table than the wanted one.
+    #[error(
+        "VRF {name} already exist with different routing table {found}, not {wanted}; leave \"table\" out to use it, or choose another \"vrfname\""
+    )]
+    VrfTable {
+        /// The VRF.
+        name: String,
+        /// The table that it has.
+        found: u32,
+        /// The table that it shall have.
+        wanted: u32,
     },
     /// A shared link has an address that the wanted one cannot be beside.
     #[error(
@@ -241,6 +265,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// What it means that a link of this kind could not be made.
+    pub fn of_kind(kind: Kind, source: kernel::Error) -> Error {
+        let (name, feature) = (kind.name(), kind.feature());
+        match source {
+            source if source.is(Errno::EOPNOTSUPP) => {
+                Error::UnknownKind { kind: name, feature, source }
+            }
+            source => source.into(),
+        }
+    }
+
     /// The error that stands for those of all these steps; success if none failed.
     ///
     /// # Errors
@@ -269,6 +304,8 @@ impl Error {
             Error::NoAddresses | Error::NoGateway { .. } => Code::Delegate,
             Error::InterfaceExists { .. }
             | Error::WrongKind { .. }
+            | Error::HasMaster { .. }
+            | Error::VrfTable { .. }
             | Error::AddressConflict { .. }
             | Error::NoFreeName { .. }
             | Error::AddressRouted { .. }

@@ -35,6 +35,7 @@ const PLUGINS: &[&str] = &[
     "static",
     "tap",
     "vlan",
+    "vrf",
 ];
 
 /// Puts the plugins in `from` into `bin_dir`. Says to `out` what it does, a line a step; a dry run

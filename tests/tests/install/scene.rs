@@ -25,6 +25,7 @@ pub(crate) const PLUGINS: &[&str] = &[
     "static",
     "tap",
     "vlan",
+    "vrf",
 ];
 pub(crate) const FOREIGN: &str = "#!/bin/sh\nexec /usr/lib/cni/bridge\n";
 

@@ -13,3 +13,4 @@ mod shared_keys;
 mod tap;
 mod verbs;
 mod vlan;
+mod vrf;

@@ -10,7 +10,6 @@ use cni_conf::plugin::Call;
 use cni_conf::result::CniResult;
 use kernel::link::{self, Kind, Link, NewLink};
 use kernel::{MacAddress, Rtnl};
-use nix::errno::Errno;
 
 use super::{Alone, del};
 use crate::addresses::Addresses;
@@ -100,16 +99,9 @@ impl Place {
         let namespace = from_host.then_some(&self.container.netns);
         let lower = self.lower.as_ref().map(|lower| lower.index);
         let New { name, mac, mtu } = *new;
-        let request = NewLink { name, kind, namespace, lower, mac, mtu }.create();
+        let request = NewLink { name, kind, namespace, lower, mac, mtu, up: false }.create();
         let rtnl = if from_host { &mut self.host } else { &mut self.container.rtnl };
-        match rtnl.request(&request) {
-            Err(error) if error.is(Errno::EOPNOTSUPP) => Err(Error::UnknownKind {
-                kind: kind.name(),
-                feature: kind.feature(),
-                source: error,
-            }),
-            done => Ok(done?),
-        }
+        rtnl.request(&request).map_err(|error| Error::of_kind(kind, error))
     }
 
     /// Makes the link and marks it; with an error comes whether there may be something to undo.
