@@ -95,6 +95,11 @@ impl Message {
         self
     }
 
+    /// What has been appended, behind the header.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.bytes[HEADER..]
+    }
+
     /// The bytes as another implementation would read them.
     #[cfg(test)]
     pub(crate) fn to_bytes(&self) -> Vec<u8> {

@@ -155,6 +155,7 @@ fn parse_verdict(data: &Attribute<'_>) -> Option<Verdict> {
     match verdict.get(NFTA_VERDICT_CODE)?.u32_be()? as i32 {
         libc::NF_DROP => Some(Verdict::Drop),
         libc::NFT_RETURN => Some(Verdict::Return),
+        libc::NF_ACCEPT => Some(Verdict::Accept),
         libc::NFT_JUMP => Some(Verdict::Jump(verdict.get(NFTA_VERDICT_CHAIN)?.text())),
         _ => None,
     }

@@ -7,6 +7,7 @@ use nix::libc;
 
 use super::field::{Field, Load, REGISTER, SMALL_REGISTER, put_load, put_one};
 use super::set::{KeyType, Set, SetKind};
+use super::xtables::Xtables;
 use crate::netlink::Message;
 
 pub(super) const NFTA_LIST_ELEM: u16 = 1;
@@ -32,6 +33,8 @@ pub enum Verdict {
     Drop,
     /// Through another chain, then on with the next rule.
     Jump(String),
+    /// On to the next table at the hook.
+    Accept,
 }
 
 /// One step of a rule.
@@ -92,6 +95,10 @@ pub enum Expression<'a> {
     },
     /// Gives the packet's flow the address of the interface that it leaves by.
     Masquerade,
+    /// Goes on only with what a match of iptables lets through.
+    Xtables(Xtables<'a>),
+    /// Counts packets and bytes.
+    Counter,
     /// Acts.
     Act(Verdict),
 }
@@ -124,6 +131,10 @@ impl Expression<'_> {
             }
             Expression::Redirect { field, map } => put_redirect(list, *field, map),
             Expression::Masquerade => expression(list, "masq", |data| data),
+            Expression::Xtables(matching) => matching.put(list),
+            Expression::Counter => expression(list, "counter", |data| {
+                data.put(1, &0u64.to_be_bytes()).put(2, &0u64.to_be_bytes())
+            }),
             Expression::Act(verdict) => expression(list, "immediate", |data| {
                 let data = data.put_u32_be(1, VERDICT_REGISTER);
                 data.nest(2, |value| put_verdict(value, verdict))
@@ -137,6 +148,7 @@ pub(super) fn put_verdict(value: Message, verdict: &Verdict) -> Message {
     value.nest(NFTA_DATA_VERDICT, |data| match verdict {
         Verdict::Drop => data.put_u32_be(NFTA_VERDICT_CODE, libc::NF_DROP as u32),
         Verdict::Return => data.put_u32_be(NFTA_VERDICT_CODE, libc::NFT_RETURN as u32),
+        Verdict::Accept => data.put_u32_be(NFTA_VERDICT_CODE, libc::NF_ACCEPT as u32),
         Verdict::Jump(chain) => data
             .put_u32_be(NFTA_VERDICT_CODE, libc::NFT_JUMP as u32)
             .put_text(NFTA_VERDICT_CHAIN, chain),

@@ -21,7 +21,9 @@ pub enum Field {
     Port,
     /// That name, and the hardware address that it comes from.
     PortAndMac,
-    /// That name, and the destination address.
+    /// The name of the link that it leaves by.
+    OutPort,
+    /// The name of the link that it came in by, and the destination address.
     PortAndDestination,
     /// The transport protocol, and the destination port.
     Service,
@@ -76,6 +78,7 @@ fn loads(field: Field, length: usize) -> Vec<Load> {
     match field {
         Field::Source | Field::Destination => vec![address(field, length)],
         Field::Port => vec![link],
+        Field::OutPort => vec![Load::Meta(libc::NFT_META_OIFNAME)],
         Field::PortAndMac => vec![link, mac],
         Field::PortAndDestination => vec![link, address(Field::Destination, length)],
         Field::Service => vec![protocol, port],
@@ -89,7 +92,7 @@ impl Load {
     /// How many bytes of registers it fills.
     fn length(self) -> u32 {
         match self {
-            Load::Meta(libc::NFT_META_IIFNAME) => libc::IFNAMSIZ as u32,
+            Load::Meta(libc::NFT_META_IIFNAME | libc::NFT_META_OIFNAME) => libc::IFNAMSIZ as u32,
             Load::Meta(_) => 1,
             Load::Payload(_, _, length) => length,
         }

@@ -11,22 +11,27 @@ mod chain;
 mod element;
 mod expression;
 mod field;
+mod generation;
 mod interval;
 mod list;
+mod outline;
 mod rule;
 mod set;
 mod table;
 #[cfg(test)]
 mod tests;
+mod xtables;
 
 pub use chain::{Chain, Hook};
 pub use element::Element;
 pub use expression::{Expression, Verdict};
 pub use field::Field;
+pub use generation::{Generation, is_outdated};
 pub use interval::intervals;
 pub use rule::RuleInfo;
 pub use set::{KeyType, Set, SetInfo, SetKind};
 pub use table::{Family, Table};
+pub use xtables::Xtables;
 
 use nix::libc;
 
@@ -68,17 +73,22 @@ impl Nft {
     /// # Errors
     /// The first refusal; then none of the changes was made.
     pub fn commit(&mut self, changes: &[Message]) -> Result<()> {
+        self.transact(&bound("begin an nf_tables transaction", libc::NFNL_MSG_BATCH_BEGIN), changes)
+    }
+
+    fn transact(&mut self, begin: &Message, changes: &[Message]) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
-        let bound = |what: &str, kind: i32| {
-            let [high, low] = SUBSYSTEM.to_be_bytes();
-            Message::new(what, kind as u16, 0, &[libc::AF_UNSPEC as u8, 0, high, low])
-        };
-        let begin = bound("begin an nf_tables transaction", libc::NFNL_MSG_BATCH_BEGIN);
         let end = bound("end an nf_tables transaction", libc::NFNL_MSG_BATCH_END);
-        self.socket.transaction(&begin, changes, &end)
+        self.socket.transaction(begin, changes, &end)
     }
+}
+
+/// What begins or ends a transaction.
+fn bound(what: &str, kind: i32) -> Message {
+    let [high, low] = SUBSYSTEM.to_be_bytes();
+    Message::new(what, kind as u16, 0, &[libc::AF_UNSPEC as u8, 0, high, low])
 }
 
 /// A request to nf_tables about something in a table of this family.

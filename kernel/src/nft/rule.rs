@@ -16,8 +16,12 @@ use crate::netlink::{Attribute, Attributes, Reply};
 
 /// `NFTNL_UDATA_RULE_COMMENT`.
 pub(super) const RULE_COMMENT: u8 = 0;
-const NFTA_MATCH_NAME: u16 = 1;
-const NFTA_MATCH_INFO: u16 = 3;
+/// The type of a rule's user data that holds its owner: none of libnftnl's own, and far from them.
+/// `nft` and `iptables-nft` pass over types that they do not know.
+pub(super) const RULE_OWNER: u8 = 0xcb;
+pub(super) const NFTA_MATCH_NAME: u16 = 1;
+pub(super) const NFTA_MATCH_REV: u16 = 2;
+pub(super) const NFTA_MATCH_INFO: u16 = 3;
 const NFTA_PAYLOAD_BASE: u16 = 2;
 const NFTA_PAYLOAD_OFFSET: u16 = 3;
 const NFTA_PAYLOAD_LEN: u16 = 4;
@@ -37,6 +41,8 @@ pub struct RuleInfo {
     /// Its comment, empty if it has none: that of `nft`, or else that of `iptables-nft`, which
     /// stands in an expression.
     pub comment: String,
+    /// The owner that [`super::Chain::append_owned`] wrote into it; empty if there is none.
+    pub owner: String,
 }
 
 /// One of a rule's expressions: its name, and the attributes that go with it.
@@ -54,6 +60,7 @@ impl RuleInfo {
             handle: attributes.get(NFTA_RULE_HANDLE).and_then(|it| it.u64_be()).unwrap_or(0),
             expressions: bytes(NFTA_RULE_EXPRESSIONS).to_vec(),
             comment: read_comment(RULE_COMMENT, bytes(NFTA_RULE_USERDATA)),
+            owner: read_comment(RULE_OWNER, bytes(NFTA_RULE_USERDATA)),
         };
         if rule.comment.is_empty() {
             rule.comment = rule.iptables_comment().unwrap_or_default();

@@ -248,3 +248,44 @@ fn comments_are_cut_at_whole_characters() {
     assert_eq!(read_comment(7, &[&comment(0, "other")[..], &comment(7, "mine")].concat()), "mine");
     assert_eq!(read_comment(7, &[7, 200, b'x']), "x");
 }
+
+#[test]
+fn a_rule_of_iptables_is_known_by_what_it_does() {
+    let mut nft = nft();
+    let table = Table { family: Family::Ip, name: "filter" };
+    let chain = Chain { table, name: "CNI-FORWARD" };
+    let to = |address: &str| {
+        let network = crate::address::octets(ip(address));
+        let field = Field::Destination;
+        let to = Expression::Matches { field, network, prefix: 32, negated: false };
+        let states = Expression::Xtables(Xtables::OfAFlow);
+        [to, states, Expression::Counter, Expression::Act(Verdict::Accept)]
+    };
+    let note = [Expression::Xtables(Xtables::Comment("a word")), Expression::Counter];
+    nft.commit(&[
+        table.add(),
+        chain.create(),
+        chain.append_owned(&to("10.0.1.5"), "owner"),
+        chain.insert(&note, ""),
+    ])
+    .unwrap();
+    let [first, second] = &nft.rules_of(&chain).unwrap()[..] else { unreachable!() };
+    assert_eq!((first.comment.as_str(), first.owner.as_str()), ("a word", ""));
+    assert_eq!((second.comment.as_str(), second.owner.as_str()), ("", "owner"));
+    assert!(first.is_made_of(&note) && second.is_made_of(&to("10.0.1.5")));
+    let others = [&to("10.0.1.6")[..], &to("10.0.1.5")[..3], &to("10.0.1.5")[1..], &note, &[]];
+    assert!(others.iter().all(|other| !second.is_made_of(other)));
+}
+
+#[test]
+fn a_change_of_what_was_seen_is_refused_when_somebody_else_was_first() {
+    let ns = NetNs::create().unwrap();
+    let (mut nft, mut other) = (Nft::open_in(&ns).unwrap(), Nft::open_in(&ns).unwrap());
+    let seen = nft.generation().unwrap();
+    other.commit(&[TABLE.add()]).unwrap();
+    let error = nft.commit_at(seen, &[TABLE.delete()]).unwrap_err();
+    assert!(is_outdated(&error), "{error}");
+    let seen = nft.generation().unwrap();
+    nft.commit_at(seen, &[TABLE.delete()]).unwrap();
+    assert_eq!(nft.tables().unwrap(), []);
+}
