@@ -64,7 +64,7 @@ impl Site {
             Some(vrf) => vrf,
             None => self.make()?,
         };
-        let Container { netns, rtnl } = &mut self.container;
+        let Container { netns, rtnl, .. } = &mut self.container;
         rtnl.request(&link::set_master(self.interface.index, Some(vrf)))?;
         self.belongings.give_back(rtnl, netns, self.table)
     }
@@ -81,7 +81,7 @@ impl Site {
 
     /// Takes back what this ADD did.
     fn undo(mut self) -> Result<()> {
-        let Container { netns, rtnl } = &mut self.container;
+        let Container { netns, rtnl, .. } = &mut self.container;
         let released = table::release(rtnl, self.interface.index)
             .and_then(|()| self.belongings.give_back(rtnl, netns, TABLE_MAIN));
         let removed = if self.made { self.remove() } else { Ok(()) };
