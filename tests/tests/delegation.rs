@@ -9,6 +9,7 @@ use cbr0_tests::error::Context;
 use cbr0_tests::node::Node;
 use cbr0_tests::plugin::{Answer, Call};
 use cbr0_tests::pod::Pod;
+use cbr0_tests::probe::{Endpoint, call};
 use cbr0_tests::require::{self, Part};
 use cbr0_tests::runtime::{Network, Runtime};
 use cbr0_tests::snapshot::{Shared, Snapshot};
@@ -214,6 +215,45 @@ fn a_delegates_error_is_handed_on_and_nothing_stays() -> Outcome {
         for (before, after) in before.iter().zip(&after) {
             assert_eq!(before.difference(after, &Shared::after_warm_up()), None, "{script}");
         }
+    }
+    Ok(())
+}
+
+/// It gives an address only if the interface is there to ask for one by.
+const DHCP: &str = r#"#!/bin/sh
+cat >/dev/null
+[ "$CNI_COMMAND" = ADD ] || exit 0
+if nsenter --net="$CNI_NETNS" grep -q "^ *$CNI_IFNAME:" /proc/net/dev; then
+    echo '{"cniVersion": "1.1.0", "ips": [{"address": "10.0.1.9/24"}]}'
+else
+    echo '{"cniVersion": "1.1.0", "code": 11, "msg": "there is no interface"}'
+    exit 1
+fi
+"#;
+
+#[test]
+fn dhcp_is_asked_when_the_interface_is_there() -> Outcome {
+    if !require::root()? {
+        return Ok(());
+    }
+    let scene = Scene::new()?;
+    scene.put("dhcp", DHCP.as_bytes(), 0o755)?;
+    let network = Network::from_value(&json!({"cniVersion": "1.1.0", "name": "net", "plugins": [{
+        "type": "bridge", "bridge": "cbr0", "isDefaultGateway": true, "ipam": {"type": "dhcp"},
+    }]}))?;
+    let before = [Snapshot::take(&scene.host)?, Snapshot::of(scene.pod.netns())?];
+    let mut runtime = scene.runtime()?;
+    let result = runtime.add(&network, &scene.pod.attachment())?;
+    assert_eq!(result["ips"][0]["address"], json!("10.0.1.9/24"));
+    assert_eq!(result["ips"][0]["gateway"], json!("10.0.1.1"));
+    runtime.check(&network, &scene.pod.attachment())?;
+    let gateway = std::net::IpAddr::from([10, 0, 1, 1]);
+    let _serving = Endpoint::serve(scene.host.netns())?;
+    assert_eq!(call(scene.pod.netns(), gateway)?.seen.to_string(), "10.0.1.9");
+    runtime.del(&network, &scene.pod.attachment())?;
+    let now = [Snapshot::take(&scene.host)?, Snapshot::of(scene.pod.netns())?];
+    for (before, now) in before.iter().zip(&now) {
+        assert_eq!(before.difference(now, &Shared::with_bridge("cbr0")), None);
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use kernel::netlink::Message;
 use plugin_interface::addresses::Addresses;
 use plugin_interface::host_end::{self, Names, Pair};
 use plugin_interface::ready::wait_for_gateways;
-use plugin_interface::{Container, Inside, Masquerade, Result, report, settings};
+use plugin_interface::{Container, Error, Inside, Masquerade, Result, report, settings};
 
 use crate::bridge::{self, Shared};
 use crate::conf::Conf;
@@ -30,9 +30,21 @@ pub(crate) fn add(call: &Call, netns: &Path) -> Result<CniResult> {
     let addresses = Addresses::of(call)?;
     let mut site = Site::inspect(call, netns, &conf)?;
 
-    let assigned = addresses.assign(call, netns)?;
-    let plan = Plan::new(&conf, &call.attachment, &assigned);
-    let links = site.connect(&plan).map_err(|error| error.undone(del::undo(call, Some(netns))))?;
+    let early = (!addresses.need_the_link()).then(|| addresses.assign(call, netns)).transpose()?;
+    let undo = |error: Error| error.undone(del::undo(call, Some(netns)));
+    let mut plan = Plan::new(&conf, &call.attachment, &early.clone().unwrap_or_default());
+    let (mut shared, port) = site.join(&plan).map_err(undo)?;
+    let assigned = match early {
+        Some(assigned) => assigned,
+        None => {
+            site.open(&shared, &port).map_err(undo)?;
+            let assigned = addresses.assign(call, netns).map_err(undo)?;
+            plan = plan.with(&conf, &call.attachment, &assigned);
+            shared = site.serve(&plan, shared).map_err(undo)?;
+            assigned
+        }
+    };
+    let links = site.connect(&plan, &shared, &port).map_err(undo)?;
 
     let ifname = &call.attachment.ifname;
     let mtu = Some(links.host_end.mtu);
@@ -77,10 +89,22 @@ impl<'a> Site<'a> {
         Ok(Site { call, conf, host, container, bridge, names, mtu })
     }
 
-    /// Makes everything in the kernel, and returns when packets pass.
-    fn connect(&mut self, plan: &Plan) -> Result<Links> {
-        let (shared, made) = self.join(plan)?;
-        let marks = self.marks(&made);
+    /// Lets frames pass to the container's interface, for IPAM that asks for the addresses by way of
+    /// it.
+    fn open(&mut self, shared: &Shared, made: &Link) -> Result<()> {
+        let inside = made.peer.unwrap_or_default();
+        self.container.configure(&self.call.attachment.ifname, inside, &Inside::default())?;
+        ready::wait_for_port(&mut self.host, &shared.bridge, made, &[]).map(drop)
+    }
+
+    /// Makes the bridge the gateway of addresses that came after the port.
+    fn serve(&mut self, plan: &Plan, shared: Shared) -> Result<Shared> {
+        bridge::ensure(&mut self.host, self.conf, plan, self.mtu, Some(shared.bridge))
+    }
+
+    /// Makes everything else in the kernel, and returns when packets pass.
+    fn connect(&mut self, plan: &Plan, shared: &Shared, made: &Link) -> Result<Links> {
+        let marks = self.marks(made);
         if self.conf.is_gateway {
             settings::forward(&plan.inside.ips)?;
         }
@@ -89,19 +113,19 @@ impl<'a> Site<'a> {
             SpoofCheck::open()?.add(attachment, &made.name, plan.container_mac)?;
         }
         if self.conf.leave_down {
-            return ready::look(&mut self.host, &shared, &made, &marks);
+            return ready::look(&mut self.host, shared, made, &marks);
         }
         let inside = made.peer.unwrap_or_default();
-        self.configure(plan, &shared, &made)?;
+        self.configure(plan, shared, made)?;
         if self.conf.masquerade {
             Masquerade::open()?.add(&self.call.attachment, &plan.inside.ips)?;
         }
-        let links = ready::wait_for_port(&mut self.host, &shared.bridge, &made, &marks)?;
+        let links = ready::wait_for_port(&mut self.host, &shared.bridge, made, &marks)?;
         let gateways: Vec<_> = plan.gateways.iter().map(IpNetwork::ip).collect();
         wait_for_gateways(&mut self.host, &shared.gateway, &gateways, shared.settled)?;
         self.container.wait_for_addresses(inside, &plan.inside)?;
         self.container.announce(inside, plan.container_mac)?;
-        Ok(links.with_gateway(&shared))
+        Ok(links.with_gateway(shared))
     }
 
     /// Makes the bridge and the container's port of it. Until the port is there, the bridge may be

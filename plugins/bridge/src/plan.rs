@@ -49,6 +49,13 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The plan for addresses that came when the container's interface was there already.
+    pub(crate) fn with(self, conf: &Conf, attachment: &Attachment, assigned: &CniResult) -> Plan {
+        Plan { container_mac: self.container_mac, ..Plan::new(conf, attachment, assigned) }
+    }
+}
+
 /// The hardware address of the link that has the gateway addresses.
 pub(crate) fn gateway_mac(gateways: &[IpNetwork]) -> Option<MacAddress> {
     gateways.first().map(|gateway| mac::of_address(gateway.ip()))
