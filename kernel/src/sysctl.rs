@@ -62,7 +62,12 @@ pub fn set_new(key: &str, value: &str) -> Result<(), SysctlError> {
     }
 }
 
-fn write(key: &str, value: &str) -> Result<(), SysctlError> {
+/// Gives a setting a value, whatever it has: for those that cannot be read, such as
+/// `net/ipv4/route/flush`.
+///
+/// # Errors
+/// The setting is not there, may not be written, or does not take the value.
+pub fn write(key: &str, value: &str) -> Result<(), SysctlError> {
     fs::write(path(key), value).map_err(|source| SysctlError {
         action: format!("write {value:?} to"),
         key: key.into(),

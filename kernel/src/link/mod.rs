@@ -11,8 +11,8 @@ mod vlan;
 pub use bridge::{Bridge, BridgeOptions, set_hairpin, set_isolated};
 pub use kind::{IpvlanMode, Kind, MacvlanMode, NewLink};
 pub use set::{
-    delete, delete_other_end, move_to, set_alias, set_down, set_mac, set_master, set_mtu, set_name,
-    set_promiscuous, set_up,
+    delete, delete_other_end, move_to, set_alias, set_all_multicast, set_down, set_mac, set_master,
+    set_mtu, set_name, set_promiscuous, set_transmit_queue, set_up,
 };
 pub use veth::{Veth, VethPeer};
 pub use vlan::{PortVlan, add_vlans, delete_vlans};
@@ -56,6 +56,8 @@ pub struct Link {
     pub mac: Option<MacAddress>,
     /// The largest packet in bytes, without the link header.
     pub mtu: u32,
+    /// How many packets may wait to be sent (`ip link … txqueuelen`).
+    pub transmit_queue: u32,
     /// Interface flags (`IFF_*`).
     pub flags: u32,
     /// Operational state of RFC 2863 (`IF_OPER_*`).
@@ -102,6 +104,11 @@ impl Link {
         self.flags & libc::IFF_PROMISC as u32 != 0
     }
 
+    /// Whether the link hears frames for all groups (`ip link set … allmulticast on`).
+    pub fn is_all_multicast(&self) -> bool {
+        self.flags & libc::IFF_ALLMULTI as u32 != 0
+    }
+
     /// Whether frames pass at the link itself.
     ///
     /// A bridge is made with carrier, and passes them, but Linux 6.1 leaves its operational state
@@ -134,6 +141,7 @@ impl Link {
                 libc::IFLA_IFALIAS => link.alias = attribute.text(),
                 libc::IFLA_ADDRESS => link.mac = MacAddress::from_bytes(attribute.value),
                 libc::IFLA_MTU => link.mtu = attribute.u32().unwrap_or(0),
+                libc::IFLA_TXQLEN => link.transmit_queue = attribute.u32().unwrap_or(0),
                 libc::IFLA_OPERSTATE => link.operstate = attribute.u8().unwrap_or(0),
                 libc::IFLA_MASTER => link.master = attribute.u32(),
                 IFLA_LINK_NETNSID => {

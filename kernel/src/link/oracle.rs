@@ -144,6 +144,7 @@ fn changes_say_what_they_mean() {
     for (message, attributes) in [
         (set_name(5, "eth0"), vec![LinkAttribute::IfName("eth0".into())]),
         (set_mtu(5, 1400), vec![LinkAttribute::Mtu(1400)]),
+        (set_transmit_queue(5, 321), vec![LinkAttribute::TxQueueLen(321)]),
         (set_master(5, Some(7)), vec![LinkAttribute::Controller(7)]),
         (set_master(5, None), vec![LinkAttribute::Controller(0)]),
         (moved, vec![to, LinkAttribute::IfName("eth0".into())]),
@@ -153,6 +154,11 @@ fn changes_say_what_they_mean() {
     }
     let (_, RouteNetlinkMessage::SetLink(down)) = read(&set_down(5)) else { panic!("no set") };
     assert_eq!((down.header.flags, down.header.change_mask), (LinkFlags::empty(), LinkFlags::Up));
+    for (on, flags) in [(true, LinkFlags::Allmulti), (false, LinkFlags::empty())] {
+        let changed = set_all_multicast(5, on);
+        let (_, RouteNetlinkMessage::SetLink(set)) = read(&changed) else { panic!("no set") };
+        assert_eq!((set.header.flags, set.header.change_mask), (flags, LinkFlags::Allmulti));
+    }
     let (_, RouteNetlinkMessage::DelLink(gone)) = read(&delete(5)) else { panic!("no delete") };
     assert_eq!(gone.header.index, 5);
 }

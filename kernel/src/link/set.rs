@@ -24,6 +24,12 @@ pub fn set_promiscuous(index: u32, on: bool) -> Message {
     set(format!("set promiscuous mode of link {index}"), index, flags, libc::IFF_PROMISC)
 }
 
+/// Makes a link hear frames for all groups, or only for those that were joined.
+pub fn set_all_multicast(index: u32, on: bool) -> Message {
+    let flags = if on { libc::IFF_ALLMULTI } else { 0 };
+    set(format!("set all-multicast mode of link {index}"), index, flags, libc::IFF_ALLMULTI)
+}
+
 /// Gives a link an alias. Text of over 255 bytes is refused by the kernel.
 pub fn set_alias(index: u32, alias: &str) -> Message {
     set(format!("set alias of link {index} to {alias:?}"), index, 0, 0)
@@ -45,6 +51,12 @@ pub fn set_name(index: u32, name: &str) -> Message {
 /// Sets the largest packet of a link in bytes.
 pub fn set_mtu(index: u32, mtu: u32) -> Message {
     set(format!("set the MTU of link {index} to {mtu}"), index, 0, 0).put_u32(libc::IFLA_MTU, mtu)
+}
+
+/// Sets how many packets may wait to be sent.
+pub fn set_transmit_queue(index: u32, packets: u32) -> Message {
+    set(format!("set the transmit queue of link {index} to {packets}"), index, 0, 0)
+        .put_u32(libc::IFLA_TXQLEN, packets)
 }
 
 /// Makes a link a port of another, or of none.
