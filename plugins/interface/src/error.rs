@@ -72,6 +72,16 @@ pub enum Error {
         /// CNI_NETNS.
         netns: PathBuf,
     },
+    /// CNI_IFNAME is not there for a chained plugin.
+    #[error(
+        "no interface {ifname:?} in {netns:?}; the plugins before this one in the list must have made it"
+    )]
+    NoInterface {
+        /// The name.
+        ifname: String,
+        /// CNI_NETNS.
+        netns: PathBuf,
+    },
     /// A link that the configuration names is of another kind than it must be.
     #[error("{name:?} already exists but is not a {wanted} ({kind}); choose another {key:?} name")]
     WrongKind {
@@ -314,6 +324,7 @@ impl Error {
             | Error::AddressHeld { .. }
             | Error::HostPortHeld { .. }
             | Error::DuplicateAddress { .. } => Code::Conflict,
+            Error::NoInterface { .. } => Code::InvalidEnvironment,
             Error::Netns(_) => Code::InvalidNetns,
             Error::Different(_) => Code::CheckFailed,
             Error::NotReady(_) | Error::SyncStatus(_) => Code::NotAvailable,

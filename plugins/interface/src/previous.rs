@@ -3,11 +3,15 @@
 //! Such a plugin adds something to an interface that is there already, and hands the result on. Its
 //! DEL and GC must not need the result: what it makes is found by the attachment alone.
 
+use std::path::Path;
+
 use cni_conf::attachment::Attachment;
 use cni_conf::plugin::Call;
 use cni_conf::result::{CniResult, Interface, IpConfig};
 use ipnetwork::IpNetwork;
+use kernel::link::Link;
 
+use crate::container_end::Container;
 use crate::error::{Error, Result};
 
 /// The result of the plugin before this one.
@@ -62,6 +66,17 @@ impl Previous {
 
     fn is_container(&self, interface: &Interface) -> bool {
         interface.name == self.ifname && !interface.sandbox.is_empty()
+    }
+}
+
+impl Container {
+    /// The interface that a plugin before this one has made.
+    ///
+    /// # Errors
+    /// [`Error::NoInterface`].
+    pub fn interface(&mut self, ifname: &str, netns: &Path) -> Result<Link> {
+        let missing = || Error::NoInterface { ifname: ifname.into(), netns: netns.into() };
+        self.rtnl.link_by_name(ifname)?.ok_or_else(missing)
     }
 }
 
