@@ -219,6 +219,23 @@ fn interface_reads_the_keys_of_its_table(plugin: &str) -> Outcome {
     same_keys(plugin, &[&own, "plugins/interface/src", "cni-conf/src"], &interface())
 }
 
+fn chained() -> Vec<Place> {
+    vec![
+        Place { prefix: "", conf: |keys| keys },
+        Place { prefix: "runtimeConfig.", conf: |keys| json!({"runtimeConfig": keys}) },
+        Place { prefix: "args.cni.", conf: |keys| json!({"args": {"cni": keys}}) },
+    ]
+}
+
+#[test]
+fn tuning_reads_the_keys_of_its_table() -> Outcome {
+    same_keys(
+        "tuning",
+        &["plugins/tuning/src", "plugins/interface/src", "cni-conf/src"],
+        &chained(),
+    )
+}
+
 fn host_local() -> Vec<Place> {
     vec![
         Place {

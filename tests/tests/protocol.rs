@@ -19,6 +19,7 @@ const PLUGINS: [&str; 12] = [
     "ipvlan",
     "macvlan",
     "tap",
+    "tuning",
     "vlan",
     "vrf",
 ];

@@ -34,6 +34,7 @@ const PLUGINS: &[&str] = &[
     "ptp",
     "static",
     "tap",
+    "tuning",
     "vlan",
     "vrf",
 ];

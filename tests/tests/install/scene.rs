@@ -24,6 +24,7 @@ pub(crate) const PLUGINS: &[&str] = &[
     "ptp",
     "static",
     "tap",
+    "tuning",
     "vlan",
     "vrf",
 ];
