@@ -60,14 +60,15 @@ pub(super) fn sources(chains: &Chains) -> Result<Vec<IpAddr>> {
 }
 
 /// The program of a family.
-struct Tool {
+#[derive(Debug)]
+pub(super) struct Tool {
     name: &'static str,
     /// The file of `/proc` that lists the tables of the namespace.
     tables: &'static str,
 }
 
 impl Tool {
-    fn of(family: Family) -> Option<Tool> {
+    pub(super) fn of(family: Family) -> Option<Tool> {
         let tool = |name, tables| Some(Tool { name, tables });
         match family {
             Family::Ip => tool("iptables-legacy", "/proc/thread-self/net/ip_tables_names"),
@@ -77,12 +78,12 @@ impl Tool {
     }
 
     /// Whether the namespace has the table. There is no list without the kernel's module.
-    fn has(&self, table: &str) -> bool {
+    pub(super) fn has(&self, table: &str) -> bool {
         fs::read_to_string(self.tables).is_ok_and(|list| list.lines().any(|line| line == table))
     }
 
     /// All chains and rules of a table, a line each.
-    fn list(&self, table: &str) -> Result<String> {
+    pub(super) fn list(&self, table: &str) -> Result<String> {
         let arguments = ["-w", PATIENCE, "-t", table, "-S"];
         let output =
             self.failing(self.name, table, Command::new(self.name).args(arguments).output())?;
@@ -90,7 +91,7 @@ impl Tool {
     }
 
     /// Makes these changes together or none of them.
-    fn apply(&self, table: &str, lines: &[String]) -> Result<()> {
+    pub(super) fn apply(&self, table: &str, lines: &[String]) -> Result<()> {
         if lines.is_empty() {
             return Ok(());
         }

@@ -11,6 +11,7 @@
 
 mod chains;
 mod legacy;
+mod lines;
 mod listing;
 mod masquerade;
 mod names;
@@ -26,6 +27,7 @@ use kernel::nft::{Chain, Family, Nft};
 use crate::error::{Error, Result};
 use crate::{Container, Valid};
 use chains::Chains;
+pub use lines::LegacyTable;
 use masquerade::Rules;
 
 /// What a reference plugin makes in the packet filter besides the interface.

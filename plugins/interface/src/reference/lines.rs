@@ -1,0 +1,44 @@
+//! Rules of `iptables-legacy` that are known word by word.
+
+use std::net::IpAddr;
+
+use kernel::nft::Family;
+
+use super::legacy::Tool;
+use crate::error::Result;
+
+/// A table of `iptables-legacy`, as it was listed.
+#[derive(Debug)]
+pub struct LegacyTable {
+    tool: Tool,
+    table: &'static str,
+    listing: String,
+}
+
+impl LegacyTable {
+    /// The table that packets of this address pass; `None` where it is not loaded.
+    ///
+    /// # Errors
+    /// The program that lists it fails, or is not there.
+    pub fn of(address: IpAddr, table: &'static str) -> Result<Option<Self>> {
+        let family = if address.is_ipv4() { Family::Ip } else { Family::Ip6 };
+        let Some(tool) = Tool::of(family).filter(|tool| tool.has(table)) else { return Ok(None) };
+        let listing = tool.list(table)?;
+        Ok(Some(LegacyTable { tool, table, listing }))
+    }
+
+    /// Whether it has all of these rules, each a line as `-S` lists it.
+    pub fn has(&self, rules: &[String]) -> bool {
+        rules.iter().all(|rule| self.listing.lines().any(|line| line == rule))
+    }
+
+    /// Deletes as many of these rules as are there, once each.
+    ///
+    /// # Errors
+    /// As [`LegacyTable::of`].
+    pub fn delete(&self, rules: &[String]) -> Result<()> {
+        let there = rules.iter().filter(|rule| self.has(std::slice::from_ref(*rule)));
+        let lines: Vec<_> = there.map(|rule| rule.replacen("-A ", "-D ", 1)).collect();
+        self.tool.apply(self.table, &lines)
+    }
+}

@@ -1,0 +1,9 @@
+//! `firewall`.
+
+mod fixture;
+mod interop;
+mod interruptions;
+mod passing;
+mod policies;
+mod rules;
+mod verbs;
