@@ -346,6 +346,12 @@ fn loopback_reads_no_keys() -> Outcome {
 }
 
 #[test]
+fn firewall_reads_the_keys_of_its_table() -> Outcome {
+    let places = [Place { prefix: "", conf: |keys| keys }];
+    same_keys("firewall", &["plugins/firewall/src", "cni-conf/src"], &places)
+}
+
+#[test]
 fn host_local_reads_the_keys_of_its_table() -> Outcome {
     same_keys("host-local", &["ipam/src", "cni-conf/src"], &host_local())
 }

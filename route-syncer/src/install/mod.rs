@@ -25,6 +25,7 @@ pub const BIN_DIR: &str = "/opt/cni/bin";
 const PLUGINS: &[&str] = &[
     "bridge",
     "dummy",
+    "firewall",
     "host-device",
     "host-local",
     "ipvlan",

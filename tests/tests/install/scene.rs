@@ -16,6 +16,7 @@ pub(crate) const PLUGINS: &[&str] = &[
     "bridge",
     "host-local",
     "dummy",
+    "firewall",
     "host-device",
     "ipvlan",
     "loopback",

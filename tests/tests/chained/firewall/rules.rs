@@ -85,10 +85,8 @@ fn what_is_saved_differs_by_the_intended_lines_and_restores_equal() -> Outcome {
     let mut left = before.iter().peekable();
     let added: Vec<_> =
         saved.iter().filter(|line| left.next_if(|next| next == line).is_none()).collect();
-    assert_eq!(
-        (added.as_slice(), left.next()),
-        (intended.each_ref().map(|it| it.to_string()).iter().collect::<Vec<_>>().as_slice(), None)
-    );
+    assert_eq!(added, intended);
+    assert_eq!(left.next(), None);
     let first = saved.iter().find(|line| line.starts_with("-A FORWARD"));
     assert!(first.is_some_and(|line| line.ends_with("CNI-FORWARD")), "{first:?}");
 
