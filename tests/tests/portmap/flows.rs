@@ -1,5 +1,6 @@
 //! Flows that the kernel remembers, when a port goes from one Pod to another.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -22,11 +23,18 @@ fn socket(netns: &NetNs, address: &str) -> Result<UdpSocket> {
 }
 
 #[track_caller]
-fn assert_arrives(from: &UdpSocket, to: SocketAddr, at: &UdpSocket, word: &str) {
-    from.send_to(word.as_bytes(), to).unwrap();
+fn assert_arrives(from: &UdpSocket, at: &UdpSocket, word: &str) {
+    from.send(word.as_bytes()).unwrap();
     let mut buffer = [0; 16];
     let length = at.recv(&mut buffer).unwrap_or_else(|error| panic!("{word}: {error}"));
     assert_eq!(&buffer[..length], word.as_bytes());
+}
+
+#[track_caller]
+fn assert_refused(from: &UdpSocket, word: &str) {
+    from.send(word.as_bytes()).unwrap();
+    let refusal = from.recv(&mut [0; 16]).unwrap_err();
+    assert_eq!(refusal.kind(), ErrorKind::ConnectionRefused, "{word}: {refusal}");
 }
 
 #[test]
@@ -36,17 +44,20 @@ fn a_flow_of_udp_moves_with_the_port_at_its_next_packet() -> Outcome {
     for (any, address) in ["0.0.0.0:0", "[::]:0"].into_iter().zip(node_addresses(1)) {
         let to = SocketAddr::new(address, 5353);
         let client = socket(scene.topology.outside.netns(), any)?;
-        // A flow that leads to nobody is remembered, too.
-        client.send_to(b"early", to).unwrap();
+        // A flow that leads to nobody is remembered, too. Its packet has come when it is refused.
+        client.connect(to).unwrap();
+        assert_refused(&client, "early");
         let mut runtime = scene.runtime()?;
         let pods = ["first", "second", "third"].map(|id| Server::new(id, json!([udp(5353)])));
         for (number, server) in pods.into_iter().enumerate() {
             let server = server?;
             runtime.add(&network, &server.attachment)?;
             let inside = socket(server.pod.netns(), &format!("[::]:{PORT}"))?;
-            assert_arrives(&client, to, &inside, &format!("first {number}"));
-            assert_arrives(&client, to, &inside, &format!("second {number}"));
+            assert_arrives(&client, &inside, &format!("first {number}"));
+            assert_arrives(&client, &inside, &format!("second {number}"));
             runtime.del(&network, &server.attachment)?;
+            // By the node itself: towards the Pod, nobody would answer.
+            assert_refused(&client, "late");
         }
     }
     Ok(())
