@@ -248,7 +248,7 @@ mod tests {
             )
             .unwrap();
             assert_eq!(count(&mut conntrack, &by_server), 1);
-            forget(&mut conntrack, &by_server).unwrap();
+            forget(&mut conntrack, &Flows { destination: None, ..by_server }).unwrap();
             assert_eq!(count(&mut conntrack, &to_80), 0);
             forget(&mut conntrack, &Flows { destination: None, ..to_81 }).unwrap();
             assert_eq!(count(&mut conntrack, &to_81), 0);
