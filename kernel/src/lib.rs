@@ -20,6 +20,7 @@ mod process;
 pub mod route;
 mod rtnl;
 pub mod sysctl;
+pub mod traffic;
 pub mod tun;
 
 pub use mac::MacAddress;

@@ -20,6 +20,8 @@ const IFLA_VRF_TABLE: u16 = 1;
 pub enum Kind {
     /// A link to nowhere.
     Dummy,
+    /// A link that hands back what it sends, as if it had arrived where it was redirected from.
+    Ifb,
     /// Another hardware address of the link below.
     Macvlan {
         /// Whom it can talk to.
@@ -116,6 +118,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Dummy => "dummy",
+            Kind::Ifb => "ifb",
             Kind::Macvlan { .. } => "macvlan",
             Kind::Ipvlan { .. } => "ipvlan",
             Kind::Vlan { .. } => "vlan",
@@ -127,6 +130,7 @@ impl Kind {
     pub fn feature(self) -> &'static str {
         match self {
             Kind::Dummy => "CONFIG_DUMMY (module dummy)",
+            Kind::Ifb => "CONFIG_IFB (module ifb)",
             Kind::Macvlan { .. } => "CONFIG_MACVLAN (module macvlan)",
             Kind::Ipvlan { .. } => "CONFIG_IPVLAN (module ipvlan)",
             Kind::Vlan { .. } => "CONFIG_VLAN_8021Q (module 8021q)",
@@ -140,6 +144,7 @@ impl Kind {
         let short = |kind| data.get(kind).and_then(|value| value.u16());
         Some(match name {
             "dummy" => Kind::Dummy,
+            "ifb" => Kind::Ifb,
             "macvlan" => Kind::Macvlan {
                 mode: MacvlanMode::from_number(number(IFLA_MACVLAN_MODE)?)?,
                 broadcast_queue: number(IFLA_MACVLAN_BC_QUEUE_LEN),
@@ -153,7 +158,7 @@ impl Kind {
 
     fn put(self, data: Message) -> Message {
         match self {
-            Kind::Dummy => data,
+            Kind::Dummy | Kind::Ifb => data,
             Kind::Macvlan { mode, broadcast_queue } => {
                 let data = data.put_u32(IFLA_MACVLAN_MODE, mode as u32);
                 match broadcast_queue {

@@ -164,10 +164,11 @@ fn changes_say_what_they_mean() {
 }
 
 /// The kinds that are made by [`NewLink`], with what the oracle must see in each.
-fn kinds() -> [(Kind, InfoKind, Option<InfoData>); 5] {
+fn kinds() -> [(Kind, InfoKind, Option<InfoData>); 6] {
     use netlink_packet_route::link;
     [
         (Kind::Dummy, InfoKind::Dummy, None),
+        (Kind::Ifb, InfoKind::Ifb, None),
         (
             Kind::Macvlan { mode: MacvlanMode::Bridge, broadcast_queue: Some(7) },
             InfoKind::MacVlan,
