@@ -49,6 +49,18 @@ impl Attachment {
         })
     }
 
+    /// The name of the link that limits what the container sends: [`limiter_part`] and 40 bits of a
+    /// hash as in [`Attachment::host_veth_name`], with salts as there.
+    pub fn limiter_name(&self, salt: u8) -> String {
+        let hash = Sha256::new()
+            .chain_update([salt])
+            .chain_update(&self.container_id)
+            .chain_update([0])
+            .chain_update(&self.ifname)
+            .finalize();
+        limiter_part(&self.network) + &base32(&hash, 8)
+    }
+
     /// The name of the veth's end on the host: [`network_part`] and 35 bits of a hash of the
     /// container ID and the interface name, 15 characters in all.
     ///
@@ -105,6 +117,17 @@ impl Attachment {
 /// networks may share it, so it says where to look, not who owns.
 pub fn network_part(network: &str) -> String {
     format!("veth{}", base32(&Sha256::digest(network), 4))
+}
+
+/// What the names of all limiters of a network begin with; see [`network_part`].
+pub fn limiter_part(network: &str) -> String {
+    format!("bwc{}", base32(&Sha256::digest(network), 4))
+}
+
+/// Whether a link's name has the form of [`Attachment::limiter_name`] for this network.
+pub fn may_be_limiter_of(name: &str, network: &str) -> bool {
+    let rest = name.strip_prefix(&limiter_part(network));
+    rest.is_some_and(|rest| rest.len() == 8 && rest.bytes().all(|byte| BASE32.contains(&byte)))
 }
 
 /// Whether a link's name has the form of [`Attachment::host_veth_name`] for this network. The
@@ -166,6 +189,9 @@ mod tests {
         assert_eq!(pod.alias(), "cbr0/0123456789abcdef/eth0");
         assert_eq!(pod.host_veth_name(0), "vethkt4dxjzron6");
         assert_eq!(pod.host_veth_name(1), "vethkt4ddci7alu");
+        assert_eq!(pod.limiter_name(0), "bwckt4dxjzron6g");
+        assert!(may_be_limiter_of(&pod.limiter_name(1), "cbr0"));
+        assert!(!may_be_limiter_of(&pod.limiter_name(1), "other"));
         assert_eq!(pod.owner_key(), "kt4dqwv2hpxjmlkj-taehmqec6k2og7ama72mkqcf");
     }
 
