@@ -228,6 +228,19 @@ fn chained() -> Vec<Place> {
 }
 
 #[test]
+fn bandwidth_reads_the_keys_of_its_table() -> Outcome {
+    let places = [
+        Place { prefix: "", conf: |keys| keys },
+        Place { prefix: "runtimeConfig.", conf: |keys| json!({"runtimeConfig": keys}) },
+        Place {
+            prefix: "runtimeConfig.bandwidth.",
+            conf: |keys| json!({"runtimeConfig": {"bandwidth": keys}}),
+        },
+    ];
+    same_keys("bandwidth", &["plugins/bandwidth/src", "cni-conf/src"], &places)
+}
+
+#[test]
 fn tuning_reads_the_keys_of_its_table() -> Outcome {
     same_keys(
         "tuning",

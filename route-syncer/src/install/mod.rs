@@ -23,6 +23,7 @@ pub const BIN_DIR: &str = "/opt/cni/bin";
 
 /// The plugins that are built beside this program.
 const PLUGINS: &[&str] = &[
+    "bandwidth",
     "bridge",
     "dummy",
     "firewall",

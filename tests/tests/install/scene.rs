@@ -15,6 +15,7 @@ use cbr0_tests::{Result, bins};
 pub(crate) const PLUGINS: &[&str] = &[
     "bridge",
     "host-local",
+    "bandwidth",
     "dummy",
     "firewall",
     "host-device",
