@@ -8,7 +8,7 @@ use cbr0_tests::snapshot::{Shared, Snapshot};
 use cbr0_tests::{Outcome, Result, bins, require};
 use serde_json::{Value, json};
 
-const PLUGINS: [&str; 12] = [
+const PLUGINS: [&str; 13] = [
     "bridge",
     "loopback",
     "host-local",
