@@ -19,6 +19,7 @@ pub mod nft;
 mod process;
 pub mod route;
 mod rtnl;
+pub mod rule;
 pub mod sysctl;
 pub mod traffic;
 pub mod tun;

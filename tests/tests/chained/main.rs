@@ -4,4 +4,5 @@
 mod bandwidth;
 mod firewall;
 mod fixture;
+mod sbr;
 mod tuning;
