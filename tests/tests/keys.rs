@@ -365,6 +365,12 @@ fn firewall_reads_the_keys_of_its_table() -> Outcome {
 }
 
 #[test]
+fn sbr_reads_the_keys_of_its_table() -> Outcome {
+    let places = [Place { prefix: "", conf: |keys| keys }];
+    same_keys("sbr", &["plugins/sbr/src", "cni-conf/src"], &places)
+}
+
+#[test]
 fn host_local_reads_the_keys_of_its_table() -> Outcome {
     same_keys("host-local", &["ipam/src", "cni-conf/src"], &host_local())
 }

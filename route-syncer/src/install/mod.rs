@@ -34,6 +34,7 @@ const PLUGINS: &[&str] = &[
     "macvlan",
     "portmap",
     "ptp",
+    "sbr",
     "static",
     "tap",
     "tuning",

@@ -24,6 +24,7 @@ pub(crate) const PLUGINS: &[&str] = &[
     "macvlan",
     "portmap",
     "ptp",
+    "sbr",
     "static",
     "tap",
     "tuning",
