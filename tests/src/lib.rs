@@ -11,6 +11,7 @@
 
 pub mod bins;
 pub mod cluster;
+pub mod counts;
 pub mod error;
 pub mod etcd;
 pub mod files;

@@ -110,6 +110,19 @@ pub fn root() -> Result<bool> {
     Ok(false)
 }
 
+/// As [`part`], for binaries as they are delivered and not as they are debugged; `false` when the
+/// test must end.
+///
+/// # Errors
+/// [`LabError::Required`] when `CBR0_REQUIRE` lists `release` and no folder of them is named.
+pub fn release() -> Result<bool> {
+    if env::var_os("CBR0_BIN_DIR").is_some() {
+        return Ok(true);
+    }
+    missing("release", "CBR0_BIN_DIR names no folder of binaries: scripts/build makes one")?;
+    Ok(false)
+}
+
 /// As [`part`], for a kind of link, such as `vlan`, that kernels may lack; `false` when the test must
 /// end.
 ///

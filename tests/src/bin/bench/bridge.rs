@@ -64,7 +64,8 @@ fn kinds() -> Vec<Work> {
     ]
 }
 
-fn work_of(title: &str) -> Work {
+/// One Pod at a time with a default gateway.
+pub(crate) fn work_of(title: &str) -> Work {
     let keys = json!({"bridge": "cbr0", "isDefaultGateway": true});
     Work { keys, ..Work::plain("bridge", title) }
 }

@@ -22,6 +22,7 @@ mod job;
 mod memory;
 mod plot;
 mod pods;
+mod profile;
 mod progress;
 mod ptp;
 mod record;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use cbr0_tests::node::Node;
+use cbr0_tests::plugin::PluginError;
 use cbr0_tests::pod::Pod;
 use cbr0_tests::strace::Strace;
 use cbr0_tests::{Result, floor};
@@ -112,7 +113,7 @@ fn reservations(host: &Node) -> PathBuf {
 }
 
 /// A host with its Pods, which have no network yet.
-struct Scene {
+pub(crate) struct Scene {
     job: Job,
     pods: Vec<Pod>,
     host: Node,
@@ -122,7 +123,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn build(suite: &Suite, work: &Work) -> Result<Scene> {
+    pub(crate) fn build(suite: &Suite, work: &Work) -> Result<Scene> {
         let host = Node::create("host")?;
         held::hold(&reservations(&host), work.crowd)?;
         if suite.is_floor() {
@@ -177,6 +178,24 @@ impl Scene {
         let deleted = verb("DEL", Some(&added.stdout))?;
         samples.push(sample("DEL", deleted.milliseconds()));
         Ok(samples)
+    }
+
+    /// An ADD that is run by way of `trace`, which is told how to: under the words of a program. It
+    /// is undone.
+    pub(crate) fn added_under<T>(
+        &self,
+        trace: impl Fn(&dyn Fn(Vec<String>) -> Result<()>) -> Result<T>,
+    ) -> Result<T> {
+        let none = || self.job.failed("ADD", "there is no Pod");
+        let attachment = self.pods.first().ok_or_else(none)?.attachment();
+        let run = |words: Vec<String>| {
+            let answer = self.job.call("ADD", &attachment).under(words).run(&self.host)?;
+            let failed = |error: PluginError| self.job.failed("ADD", &error.to_string());
+            answer.failure().map(failed).map_or(Ok(()), Err)
+        };
+        let traced = trace(&run)?;
+        time(&self.job.call("DEL", &attachment), &self.host)?;
+        Ok(traced)
     }
 
     /// All verbs for all Pods at once: the time until the last one is done.

@@ -6,7 +6,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::record::{Cost, Unit};
 use crate::suite::Suite;
-use crate::{bridge, data_path, ipam, ptp};
+use crate::{bridge, data_path, ipam, profile, ptp};
 
 /// Something that is measured.
 pub(crate) trait Subject {
@@ -35,6 +35,7 @@ pub(crate) fn all() -> Vec<Box<dyn Subject>> {
         Box::new(ptp::Ptp),
         Box::new(ipam::HostLocal),
         Box::new(data_path::DataPath),
+        Box::new(profile::Profile),
     ]
 }
 
