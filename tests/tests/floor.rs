@@ -2,18 +2,19 @@
 
 use std::fs;
 
+use cbr0_tests::counts::Counts as Counted;
 use cbr0_tests::error::Context;
 use cbr0_tests::node::Node;
 use cbr0_tests::plugin::Call;
 use cbr0_tests::pod::Pod;
-use cbr0_tests::strace::{self, Strace};
+use cbr0_tests::strace::Strace;
 use cbr0_tests::{LabError, Outcome, Result, bins, floor, require};
 
 #[path = "../src/bin/floor/counts.rs"]
 mod counts;
 use counts::{
-    ADD, ADD_DUAL_STACK, ADD_MASQUERADING, Counts, DEL, DEL_DUAL_STACK, DEL_MASQUERADING, RELEASE,
-    RESERVE,
+    ADD, ADD_DUAL_STACK, ADD_MASQUERADING, Counts, DEL, DEL_DUAL_STACK, DEL_MASQUERADING, PTP_ADD,
+    RELEASE, RESERVE,
 };
 
 fn host() -> Result<Node> {
@@ -33,24 +34,17 @@ fn call(plugin: &str, verb: &str, host: &Node, pod: &Pod) -> Result<Call> {
         .env("FLOOR_RESERVATIONS", host.data_dir().join("net").to_string_lossy()))
 }
 
-/// Counts what comes after the input was read: before that, the program is loaded.
 fn count(strace: &Strace, call: Call, host: &Node) -> Result<Counts> {
     let (answer, log) = strace.log(call, host)?;
     if let Some(error) = answer.failure() {
         return Err(LabError::Wrong(format!("the floor failed: {error}")));
     }
-    let read = |line: &&str| !line.contains(" read(0, ");
-    let lines: Vec<_> = log.lines().skip_while(read).collect();
-    let names: Vec<_> = lines.iter().filter_map(|line| strace::syscall_name(line)).collect();
-    let sent = names.iter().filter(|name| ["sendto", "sendmsg"].contains(name)).count();
+    let counted = Counted::of(&log);
     // Is the IPv6 address taken in? If not yet, that is asked for again. (strace knows no names for
     // what is sent on a socket of another namespace than its own: 0x1a is RTM_GETROUTE.)
-    let asked = lines.iter().filter(|line| line.contains("sendto(") && line.contains("=0x1a "));
+    let asked = log.lines().filter(|line| line.contains("sendto(") && line.contains("=0x1a "));
     let again = asked.count().saturating_sub(1);
-    Ok(Counts {
-        requests: sent - again,
-        files: names.iter().filter(|name| strace::names_a_file(name)).count(),
-    })
+    Ok(Counts { requests: counted.requests - again, files: counted.files })
 }
 
 /// The first of all makes the files that later ones find.
@@ -77,6 +71,14 @@ fn a_reservation() -> Outcome {
 fn an_attachment() -> Outcome {
     if let Some(counted) = counts("bridge", |call| call)? {
         assert_eq!(counted, (ADD, DEL));
+    }
+    Ok(())
+}
+
+#[test]
+fn an_attachment_to_the_host_alone() -> Outcome {
+    if let Some(counted) = counts("ptp", |call| call)? {
+        assert_eq!(counted, (PTP_ADD, DEL));
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ pub(crate) const FLOOR: &str = "floor";
 pub(crate) const REFERENCE: &str = "reference";
 
 /// The plugins that the floor stands for.
-const FLOORS: [&str; 2] = ["bridge", "host-local"];
+const FLOORS: [&str; 3] = ["bridge", "ptp", "host-local"];
 
 /// One of those compared.
 #[derive(Debug, Clone)]

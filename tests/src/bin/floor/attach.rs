@@ -16,10 +16,10 @@ use crate::netlink::{Datagram, Netlink, Reply, attribute, find, nested, number};
 use crate::reservation::{Addresses, Reservations, read_text};
 use crate::{Job, Result};
 
-const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
-const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x88, 0, 0, 0, 0, 0, 1);
-const PREFIX_V4: u8 = 16;
-const PREFIX_V6: u8 = 64;
+pub(crate) const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
+pub(crate) const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x88, 0, 0, 0, 0, 0, 1);
+pub(crate) const PREFIX_V4: u8 = 16;
+pub(crate) const PREFIX_V6: u8 = 64;
 
 /// `struct ifinfomsg`.
 pub(crate) const LINK: usize = 16;
@@ -51,7 +51,7 @@ pub(crate) fn attach(job: &Job) -> Result<()> {
     let addresses = reservations.reserve(job)?;
     drop(reservations);
 
-    let made = host.ask(&veth(job, bridge, addresses.v4, &netns))?;
+    let made = host.ask(&veth(job, Some(bridge), addresses.v4, &netns))?;
     let port = made.number(4).ok_or("the kernel told no index")?;
     let inside = made.attribute(LINK, libc::IFLA_LINK).and_then(number);
     let inside = inside.ok_or("the kernel told no index of the peer")?;
@@ -71,7 +71,7 @@ pub(crate) fn attach(job: &Job) -> Result<()> {
     Ok(())
 }
 
-fn check_forwarding(job: &Job) -> Result<()> {
+pub(crate) fn check_forwarding(job: &Job) -> Result<()> {
     let v4 = "/proc/sys/net/ipv4/ip_forward";
     let v6 = "/proc/sys/net/ipv6/conf/all/forwarding";
     let settings: &[&str] = if job.dual_stack { &[v4, v6] } else { &[v4] };
@@ -85,7 +85,7 @@ fn check_forwarding(job: &Job) -> Result<()> {
 
 /// Settings that must stand before the link comes up: routers cannot give it addresses, and
 /// neighbours are told.
-fn write_settings(job: &Job) -> Result<()> {
+pub(crate) fn write_settings(job: &Job) -> Result<()> {
     fs::write("/proc/sys/net/ipv6/conf/eth0/accept_ra", "0")?;
     fs::write("/proc/sys/net/ipv4/conf/eth0/arp_notify", "1")?;
     if job.dual_stack {
@@ -112,7 +112,7 @@ fn addresses_of(link: u32) -> Datagram {
 
 /// Both ends at once, each where it belongs, and a question for what was made. That one names the
 /// link, but changes nothing: had another the name, the first message has failed.
-fn veth(job: &Job, bridge: u32, v4: Ipv4Addr, netns: &File) -> Datagram {
+pub(crate) fn veth(job: &Job, bridge: Option<u32>, v4: Ipv4Addr, netns: &File) -> Datagram {
     let mut peer = vec![0; LINK];
     attribute(&mut peer, libc::IFLA_IFNAME, b"eth0\0");
     attribute(&mut peer, libc::IFLA_ADDRESS, &mac(v4));
@@ -122,12 +122,15 @@ fn veth(job: &Job, bridge: u32, v4: Ipv4Addr, netns: &File) -> Datagram {
     let name = job.host_end();
     let [_, _, a, b, c, d, e, f] = job.number().to_be_bytes();
     let up = link(0, libc::IFF_UP);
-    Datagram::new()
+    let made = Datagram::new()
         .message(RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &up)
         .put_text(libc::IFLA_IFNAME, &name)
-        .put(libc::IFLA_ADDRESS, &[a & 0xfc | 2, b, c, d, e, f])
-        .put(libc::IFLA_MASTER, &bridge.to_ne_bytes())
-        .put(libc::IFLA_LINKINFO, &info)
+        .put(libc::IFLA_ADDRESS, &[a & 0xfc | 2, b, c, d, e, f]);
+    let made = match bridge {
+        Some(bridge) => made.put(libc::IFLA_MASTER, &bridge.to_ne_bytes()),
+        None => made,
+    };
+    made.put(libc::IFLA_LINKINFO, &info)
         .message(libc::RTM_GETLINK, 0, &[0; LINK])
         .put_text(libc::IFLA_IFNAME, &name)
 }
@@ -175,7 +178,7 @@ fn wait_for_port(host: &Netlink, job: &Job, bridge: u32, port: u32) -> Result<()
 
 /// Looks until it is so: nearly always once. In between it sleeps, since the kernel gets there in a
 /// process of its own, which may need this CPU.
-fn patiently(what: &str, mut look: impl FnMut() -> Result<bool>) -> Result<()> {
+pub(crate) fn patiently(what: &str, mut look: impl FnMut() -> Result<bool>) -> Result<()> {
     const PAUSE: Duration = Duration::from_micros(50);
     const LOOKS: u32 = 20_000;
     for _ in 0..LOOKS {
@@ -187,7 +190,7 @@ fn patiently(what: &str, mut look: impl FnMut() -> Result<bool>) -> Result<()> {
     Err(format!("{what} is never ready").into())
 }
 
-fn is_running(link: &Reply) -> bool {
+pub(crate) fn is_running(link: &Reply) -> bool {
     let state = link.attribute(LINK, libc::IFLA_OPERSTATE);
     state.and_then(|state| state.first()) == Some(&IF_OPER_UP)
 }
@@ -200,11 +203,11 @@ fn is_forwarding(link: &Reply) -> bool {
 }
 
 /// Whether the route of `struct rtmsg` ends here.
-fn is_local(route: &Reply) -> bool {
+pub(crate) fn is_local(route: &Reply) -> bool {
     route.number(4).is_some_and(|number| number.to_ne_bytes()[3] == libc::RTN_LOCAL)
 }
 
-fn route_to(v6: Ipv6Addr) -> Datagram {
+pub(crate) fn route_to(v6: Ipv6Addr) -> Datagram {
     let mut fixed = [0; 12];
     fixed[0] = libc::AF_INET6 as u8;
     fixed[1] = 128;
@@ -212,9 +215,9 @@ fn route_to(v6: Ipv6Addr) -> Datagram {
 }
 
 const RTM_NEWLINK: u16 = libc::RTM_NEWLINK;
-const CREATE: i32 = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+pub(crate) const CREATE: i32 = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
 
-fn set_link(datagram: Datagram, index: u32, flags: i32, up: i32) -> Datagram {
+pub(crate) fn set_link(datagram: Datagram, index: u32, flags: i32, up: i32) -> Datagram {
     datagram.message(libc::RTM_SETLINK, flags, &link(index, up))
 }
 
@@ -228,7 +231,7 @@ pub(crate) fn link(index: u32, up: i32) -> [u8; LINK] {
 }
 
 /// `struct ifaddrmsg`.
-fn address(family: i32, prefix: u8, link: u32) -> [u8; 8] {
+pub(crate) fn address(family: i32, prefix: u8, link: u32) -> [u8; 8] {
     let mut fixed = [family as u8, prefix, 0, 0, 0, 0, 0, 0];
     fixed[4..].copy_from_slice(&link.to_ne_bytes());
     fixed

@@ -33,3 +33,7 @@ pub(crate) const DEL_DUAL_STACK: Counts = Counts { requests: DEL.requests, files
 pub(crate) const ADD_MASQUERADING: Counts = Counts { requests: ADD.requests + 1, ..ADD };
 /// One transaction.
 pub(crate) const DEL_MASQUERADING: Counts = Counts { requests: DEL.requests + 1, ..DEL };
+
+/// ptp ADD. Requests: is the container's name free; create, the host's end, the container's end, is
+/// the host's end passing frames. Files: one more than bridge, since the host's end has a setting.
+pub(crate) const PTP_ADD: Counts = Counts { requests: 5, files: ADD.files + 1 };

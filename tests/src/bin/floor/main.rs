@@ -2,11 +2,11 @@
 //!
 //! The bench runs it beside the plugins, so that their times can be told from the kernel's. It
 //! shares no code with them and does one fixed thing: the requests and file operations that the
-//! invariants of `docs/design.md` need, as [`attach`], [`detach`] and [`reservation`] write them
-//! down, as many as `counts.rs` says. It parses no configuration and undoes nothing: what it does not do is
+//! invariants of `docs/design.md` need, as [`attach`], [`point`], [`detach`] and [`reservation`] write
+//! them down, as many as `counts.rs` says. It parses no configuration and undoes nothing: what it does not do is
 //! what the difference to a plugin pays for.
 //!
-//! It is called as a plugin is, with the name of the one it stands for, `bridge` or `host-local`, as
+//! It is called as a plugin is, with the name of the one it stands for, `bridge`, `ptp` or `host-local`, as
 //! its argument, and is told in its environment what plugins are told in their configuration.
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ mod attach;
 mod detach;
 mod masquerade;
 mod netlink;
+mod point;
 mod reservation;
 
 use std::env;
@@ -86,7 +87,8 @@ fn run() -> Result<()> {
     let verb = env::var("CNI_COMMAND")?;
     match (plugin.as_str(), verb.as_str()) {
         ("bridge", "ADD") => attach::attach(&job)?,
-        ("bridge", "DEL") => detach::detach(&job)?,
+        ("ptp", "ADD") => point::attach(&job)?,
+        ("bridge" | "ptp", "DEL") => detach::detach(&job)?,
         ("host-local", "ADD") => drop(Reservations::lock(&job)?.reserve(&job)?),
         ("host-local", "DEL") => drop(Reservations::lock(&job)?.release(&job)?),
         _ => return Err(format!("no floor is known for {verb} of {plugin:?}").into()),
