@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "the tables are what it is for")]
 
+mod aims;
 mod bridge;
 mod by_hand;
 mod costs;

@@ -13,7 +13,7 @@ use nix::unistd::getppid;
 use crate::record::{Record, SubjectRecord};
 use crate::subject::{self, Case, Setting, Subject};
 use crate::suite::Suite;
-use crate::{Cli, drive, plot, table};
+use crate::{Cli, aims, drive, plot, table};
 
 /// Measures what was asked for.
 pub(crate) fn run(supervisor: i32, cli: &Cli) -> Result<ExitCode> {
@@ -29,6 +29,7 @@ pub(crate) fn run(supervisor: i32, cli: &Cli) -> Result<ExitCode> {
             record.subjects.push(measure(&*subject, &setting, cli.case.as_deref())?);
         }
     }
+    print!("{}", aims::aims(&record));
     if let Some(file) = &cli.json {
         write(file, &record.to_json()?)?;
     }
