@@ -137,6 +137,20 @@ fn one_direction_alone_and_none_are_possible() -> Outcome {
     Ok(assert_nothing_left(&chain, "egress alone")?)
 }
 
+/// What containerd asks for when a Pod's annotation names a rate.
+#[test]
+fn a_burst_without_end_is_checked_as_it_was_made() -> Outcome {
+    let limits = json!({"ingressRate": 1_000_000, "ingressBurst": u32::MAX - 1});
+    let keys = json!({"type": "bandwidth", "runtimeConfig": {"bandwidth": limits}});
+    let Some(chain) = chain(VERSION, keys)? else { return Ok(()) };
+    let result = chain.add()?;
+    let made = bucket(&chain, &veth(&chain, &result)?)?.and_then(|qdisc| qdisc.bucket).unwrap();
+    assert_eq!((made.rate, made.buffer), (125_000, u32::MAX));
+    succeeded(chain.check(&result)?)?;
+    chain.del()?;
+    Ok(assert_nothing_left(&chain, "a burst without end")?)
+}
+
 #[test]
 fn del_needs_the_triple_alone() -> Outcome {
     let gone = NetNs::create()?;
