@@ -38,7 +38,16 @@ impl Host {
         }
         let Some(iptables) = require::part(Part::Iptables)? else { return Ok(None) };
         let Some(nft) = require::part(Part::Nft)? else { return Ok(None) };
-        Ok(Some(Host { node: Node::create("host")?, iptables, nft }))
+        let node = Node::create("host")?;
+        for key in ["iptables", "ip6tables"] {
+            // Where the kernel has br_netfilter, it would do for the plugin what is tested.
+            let key = format!("net/bridge/bridge-nf-call-{key}");
+            match node.netns().run(|| kernel::sysctl::set(&key, "0"))? {
+                Err(error) if error.is_absent() => {}
+                set => _ = set?,
+            }
+        }
+        Ok(Some(Host { node, iptables, nft }))
     }
 
     /// As [`Host::new`], and nothing passes it.

@@ -1,7 +1,11 @@
 //! `ingressPolicy`, by real traffic, on a host without `br_netfilter`.
 
+use std::net::UdpSocket;
+use std::time::Duration;
+
 use cbr0_tests::Outcome;
 use cbr0_tests::probe::{Endpoint, call};
+use kernel::{NetNs, Rtnl, neighbour};
 use serde_json::json;
 
 use super::fixture::{Answering, Host, refused};
@@ -78,6 +82,35 @@ fn isolated_pods_have_the_host_and_nobody_else() -> Outcome {
     Ok(())
 }
 
+/// What needs no answer must not come in either.
+#[test]
+fn nothing_comes_in_to_an_isolated_pod_that_needs_no_answer() -> Outcome {
+    let Some(host) = Host::new()? else { return Ok(()) };
+    let mut runtime = host.ours()?;
+    let isolated = host.network(1, &json!({"ingressPolicy": "isolated"}));
+    let mut open = host.network(1, &json!({}));
+    open.name = "open".into();
+    open.plugins[0]["ipam"]["ranges"] =
+        json!([[{"subnet": "10.0.1.0/24", "rangeStart": "10.0.1.100"}]]);
+    let one = Answering::add(&mut runtime, &isolated, "one")?;
+    let guest = Answering::add(&mut runtime, &open, "guest")?;
+    let mac = Rtnl::open_in(one.pod.netns())?.link_by_name("eth0")?.unwrap().mac.unwrap();
+    let mut inside = Rtnl::open_in(guest.pod.netns())?;
+    let link = inside.link_by_name("eth0")?.unwrap().index;
+    inside.request(&neighbour::set(link, one.addresses[0], mac))?;
+
+    let socket = |netns: &NetNs| netns.run(|| UdpSocket::bind("0.0.0.0:7001"));
+    let ear = socket(one.pod.netns())??;
+    ear.set_read_timeout(Some(Duration::from_secs(5)))?;
+    for netns in [guest.pod.netns(), host.node.netns()] {
+        socket(netns)??.send_to(b"a word", (one.addresses[0], 7001))?;
+    }
+    // The guest's word would have come before.
+    let (_, from) = ear.recv_from(&mut [0; 16])?;
+    assert_eq!(from.ip().to_string(), "10.0.1.1");
+    Ok(())
+}
+
 /// Packets that a Pod gives to the host to be sent back to the same bridge.
 #[test]
 fn isolation_has_no_way_round_by_the_host() -> Outcome {
@@ -87,7 +120,7 @@ fn isolation_has_no_way_round_by_the_host() -> Outcome {
     let one = Answering::add(&mut runtime, &network, "one")?;
     let two = Answering::add(&mut runtime, &network, "two")?;
     for (from, to) in [(&one, &two), (&two, &one)] {
-        let mut inside = kernel::Rtnl::open_in(from.pod.netns())?;
+        let mut inside = Rtnl::open_in(from.pod.netns())?;
         let index = inside.link_by_name("eth0")?.unwrap().index;
         let to = kernel::route::Route::new(format!("{}/32", to.addresses[0]).parse()?);
         inside.request(&kernel::route::add(&to.via("10.0.1.1".parse()?).dev(index)))?;
