@@ -36,6 +36,8 @@ const SOURCES4: Set<'static> =
 const SOURCES6: Set<'static> =
     Set { table: TABLE, name: "sources6", key: KeyType::Ipv6, kind: SetKind::VerdictMap };
 const POSTROUTING: Chain<'static> = Chain { table: TABLE, name: "postrouting" };
+/// How many rules [`POSTROUTING`] has.
+const RULES: u32 = 4;
 /// What the names of the owners' sets begin with.
 const OWNER: &str = "att-";
 /// What the names of the networks' chains begin with.
@@ -67,7 +69,7 @@ impl Masquerade {
         let keys = attach(attachment, &networks);
         // The first of its network makes the chain, or all but the keys. It is asked for, since the
         // kernel takes tens of milliseconds to undo a transaction that does not hold.
-        let mut changes = if self.has_chains(&networks)? { Vec::new() } else { frame(&networks) };
+        let mut changes = self.missing_frame(&networks)?;
         changes.extend(keys.iter().cloned());
         for _ in 0..TRIES {
             match self.nft.commit(&changes) {
@@ -132,7 +134,7 @@ impl Masquerade {
             }
         }
         let lost = format!("nf_tables chain {:?} has lost rules", POSTROUTING.name);
-        Ok((!has_rules(POSTROUTING.name, 4)).then_some(lost))
+        Ok((!has_rules(POSTROUTING.name, RULES as usize)).then_some(lost))
     }
 
     /// Without nf_tables in the kernel nothing is masqueraded, and there is nothing to remove.
@@ -158,11 +160,21 @@ impl Masquerade {
         Ok(())
     }
 
-    /// Whether the chains of these networks are there.
-    fn has_chains(&mut self, networks: &[IpNetwork]) -> Result<bool> {
+    /// What lacks of what all attachments share. What is there is not made again: where a
+    /// transaction replaces rules, the kernel waits for all CPUs to forget the old ones when the socket
+    /// is closed, some ten milliseconds.
+    fn missing_frame(&mut self, networks: &[IpNetwork]) -> Result<Vec<Message>> {
         let names: Vec<_> = networks.iter().map(chain_name).collect();
-        let chains: Vec<_> = names.iter().map(|name| Chain { table: TABLE, name }).collect();
-        Ok(self.nft.exist(&chains)?.into_iter().all(|is_there| is_there))
+        let chains = names.iter().map(|name| Chain { table: TABLE, name });
+        let uses = self.nft.uses(&[POSTROUTING].into_iter().chain(chains).collect::<Vec<_>>())?;
+        let missing = networks.iter().zip(uses.iter().skip(1)).filter(|(_, uses)| uses.is_none());
+        let missing: Vec<_> = missing.map(|(network, _)| *network).collect();
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Each rule in the chain is a use of it.
+        let has_rules = uses.first() == Some(&Some(RULES));
+        Ok(if has_rules { subnets(&missing) } else { frame(&missing) })
     }
 
     fn remove_unused(&mut self, names: impl IntoIterator<Item = String>) -> Result<()> {
@@ -265,6 +277,13 @@ fn attach(attachment: &Attachment, networks: &[IpNetwork]) -> Vec<Message> {
 /// The changes that all attachments share. Each can be made again and again: rules are replaced
 /// within the transaction.
 fn frame(networks: &[IpNetwork]) -> Vec<Message> {
+    let mut changes = base();
+    changes.extend(subnets(networks));
+    changes
+}
+
+/// The table, its maps, and the chain that looks at them.
+fn base() -> Vec<Message> {
     let mut changes = vec![
         TABLE.add(),
         SOURCES4.add(""),
@@ -288,6 +307,12 @@ fn frame(networks: &[IpNetwork]) -> Vec<Message> {
         ));
         changes.push(POSTROUTING.append(&[Expression::Is(map.key), by_source], ""));
     }
+    changes
+}
+
+/// The chains of these networks.
+fn subnets(networks: &[IpNetwork]) -> Vec<Message> {
+    let mut changes = Vec::new();
     for network in networks {
         let name = chain_name(network);
         let chain = Chain { table: TABLE, name: &name };
