@@ -210,7 +210,7 @@ fn rules_of_others_stay_and_interfaces_are_independent() -> Outcome {
     let taken: Vec<_> = tables(netns)?.into_iter().map(|(_, table)| table).collect();
     assert_eq!(taken, [100, 101, 103, 102, 104], "the table of another's rule is taken");
     chain.del()?;
-    let left: Vec<_> = rules(netns)?.iter().map(|rule| rule.source.to_string()).collect();
+    let left: Vec<_> = tables(netns)?.into_iter().map(|(source, _)| source).collect();
     assert_eq!(left, ["10.0.1.2", "10.0.1.3", "fd00:0:0:1::3"]);
     let check = chain.call_with("CHECK", &second, &result)?.run(&chain.host)?;
     assert_eq!(check.failure(), None);
