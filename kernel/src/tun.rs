@@ -23,10 +23,9 @@ pub struct Tap<'a> {
 
 /// A tap that could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("{action} tap {name:?}: {source}; this needs /dev/net/tun and CONFIG_TUN (module tun)")]
+#[error("{action}: {source}; this needs /dev/net/tun and CONFIG_TUN (module tun)")]
 pub struct TapError {
-    action: &'static str,
-    name: String,
+    action: String,
     /// The operating system's word.
     pub source: io::Error,
 }
@@ -39,9 +38,9 @@ impl Tap<'_> {
     /// # Errors
     /// The device file cannot be opened, the name is taken, or a right is missing.
     pub fn create(&self) -> Result<(), TapError> {
-        let failed = |action| move |source| TapError { action, name: self.name.to_owned(), source };
-        let opened = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
-        let file = opened.map_err(failed("open /dev/net/tun for"))?;
+        let failed =
+            |verb| move |source| TapError { action: format!("{verb} tap {:?}", self.name), source };
+        let file = open()?;
         self.attach(&file).map_err(failed("create"))?;
         self.give(&file).map_err(failed("set owner and group of"))?;
         tap::keep(&file).map_err(failed("keep"))
@@ -71,6 +70,19 @@ impl Tap<'_> {
         }
         Ok(())
     }
+}
+
+/// Asks whether taps can be made, and makes none.
+///
+/// # Errors
+/// The device file cannot be opened.
+pub fn probe() -> Result<(), TapError> {
+    open().map(drop)
+}
+
+fn open() -> Result<File, TapError> {
+    let opened = OpenOptions::new().read(true).write(true).open("/dev/net/tun");
+    opened.map_err(|source| TapError { action: "open /dev/net/tun".into(), source })
 }
 
 #[cfg(test)]

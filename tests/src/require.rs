@@ -137,6 +137,20 @@ pub fn link_kind(kind: &str) -> Result<bool> {
     Ok(false)
 }
 
+/// As [`part`], for the file of which taps are made; `false` when the test must end.
+///
+/// # Errors
+/// [`LabError::Required`] when `CBR0_REQUIRE` lists `tun` and the file cannot be opened.
+pub fn tun() -> Result<bool> {
+    match kernel::tun::probe() {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            missing("tun", &error.to_string())?;
+            Ok(false)
+        }
+    }
+}
+
 /// As [`root`], and for the tables that see IPv4 and IPv6, which masquerading needs.
 ///
 /// # Errors

@@ -26,52 +26,71 @@ pub const DEVICE: &str = "dev0";
 pub struct Sample {
     /// Its type.
     pub plugin: &'static str,
-    /// What `rtnetlink` calls the kind of its interface, where a kernel may lack it.
-    pub kind: Option<&'static str>,
+    /// What its interface needs that a machine may lack.
+    pub needs: Need,
     /// Its keys beside `ipam`, as JSON.
     pub keys: &'static str,
     /// Whether its interface has an end on the host, by which it is found without the Pod.
     pub on_host: bool,
 }
 
+/// Something that makes an interface.
+#[derive(Debug, Clone, Copy)]
+pub enum Need {
+    /// Every machine has it.
+    Nothing,
+    /// A kind of links, by the name that `rtnetlink` has for it.
+    Kind(&'static str),
+    /// `/dev/net/tun`: `rtnetlink` makes no taps.
+    Tun,
+}
+
 /// `bridge`.
 pub const BRIDGE: Sample = Sample {
     plugin: "bridge",
-    kind: None,
+    needs: Need::Nothing,
     keys: r#"{"bridge": "cbr0", "isDefaultGateway": true, "hairpinMode": true, "ipMasq": true}"#,
     on_host: true,
 };
 /// `ptp`.
 pub const PTP: Sample =
-    Sample { plugin: "ptp", kind: None, keys: r#"{"ipMasq": true}"#, on_host: true };
+    Sample { plugin: "ptp", needs: Need::Nothing, keys: r#"{"ipMasq": true}"#, on_host: true };
 
 /// `dummy`.
 pub const DUMMY: Sample =
-    Sample { plugin: "dummy", kind: Some("dummy"), keys: "{}", on_host: false };
+    Sample { plugin: "dummy", needs: Need::Kind("dummy"), keys: "{}", on_host: false };
 /// `macvlan`.
 pub const MACVLAN: Sample = Sample {
     plugin: "macvlan",
-    kind: Some("macvlan"),
+    needs: Need::Kind("macvlan"),
     keys: r#"{"master": "up0", "bcqueuelen": 500}"#,
     on_host: false,
 };
 /// `ipvlan`.
-pub const IPVLAN: Sample =
-    Sample { plugin: "ipvlan", kind: Some("ipvlan"), keys: r#"{"master": "up0"}"#, on_host: false };
+pub const IPVLAN: Sample = Sample {
+    plugin: "ipvlan",
+    needs: Need::Kind("ipvlan"),
+    keys: r#"{"master": "up0"}"#,
+    on_host: false,
+};
 /// `vlan`.
 pub const VLAN: Sample = Sample {
     plugin: "vlan",
-    kind: Some("vlan"),
+    needs: Need::Kind("vlan"),
     keys: r#"{"master": "up0", "vlanId": 100}"#,
     on_host: false,
 };
 /// `host-device`.
-pub const HOST_DEVICE: Sample =
-    Sample { plugin: "host-device", kind: None, keys: r#"{"device": "dev0"}"#, on_host: false };
+pub const HOST_DEVICE: Sample = Sample {
+    plugin: "host-device",
+    needs: Need::Nothing,
+    keys: r#"{"device": "dev0"}"#,
+    on_host: false,
+};
 /// `tap`.
 pub const TAP: Sample = Sample {
     plugin: "tap",
-    kind: None,
+    needs: Need::Tun,
     keys: r#"{"multiQueue": true, "owner": 1000}"#,
     on_host: false,
 };
@@ -82,7 +101,12 @@ impl Sample {
     /// # Errors
     /// What it needs is required, and not there.
     pub fn can_run(&self) -> Result<bool> {
-        Ok(require::root()? && self.kind.map_or(Ok(true), require::link_kind)?)
+        Ok(require::root()?
+            && match self.needs {
+                Need::Nothing => true,
+                Need::Kind(kind) => require::link_kind(kind)?,
+                Need::Tun => require::tun()?,
+            })
     }
 
     /// Whether it gives a Pod what was there before: to one Pod at a time, and as it is. A lent link
@@ -99,6 +123,9 @@ impl Sample {
         let wrong = |error| LabError::Wrong(format!("the keys of {}: {error}", self.plugin));
         let mut plugin: Value = serde_json::from_str(self.keys).map_err(wrong)?;
         plugin["type"] = json!(self.plugin);
+        if plugin["ipMasq"] == json!(true) {
+            plugin["ipMasq"] = json!(require::nf_tables()?);
+        }
         plugin["ipam"] = json!({
             "type": "host-local",
             "ranges": [[{"subnet": "10.0.1.0/24"}], [{"subnet": "fd00:0:0:1::/64"}]],
@@ -135,6 +162,15 @@ impl Scene {
         let before = [Snapshot::take(&host)?, Snapshot::of(pod.netns())?];
         let network = sample.network(&host, version)?;
         Ok(Scene { host, pod, network, sample: *sample, before, wire })
+    }
+
+    /// The network as a second Pod can have it beside the first: a tag of a link is one Pod's.
+    pub fn network_of_second(&self) -> Network {
+        let mut network = self.network.clone();
+        if self.sample.plugin == "vlan" {
+            network.plugins[0].insert("vlanId".into(), json!(101));
+        }
+        network
     }
 
     /// A runtime on the host.

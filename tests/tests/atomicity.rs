@@ -104,7 +104,7 @@ fn killed_then_gc(sample: &Sample) -> Outcome {
     let syscalls = syscalls_of_add(sample, &strace)?;
     for_each(sample, &syscalls, |syscall, scene| {
         strace.kill_at(syscall, scene.add()?, &scene.host)?;
-        let (other, network) = (Pod::create("other")?, &scene.network);
+        let (other, network) = (Pod::create("other")?, &scene.network_of_second());
         let mut runtime = scene.runtime()?;
         if sample.lends() {
             // What is with a Pod that lives GC cannot see, and DEL brings it home.

@@ -188,6 +188,31 @@ impl IpvlanMode {
 }
 
 impl Rtnl {
+    /// Asks whether the kernel can make links of a kind, and makes none: with a hardware address of
+    /// one byte, and for an ipvlan in a mode that does not exist, each kind refuses the request before
+    /// anything else is looked at. A kind that the kernel does not know, but has a module for, it
+    /// loads, as it would for a link.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` if it cannot; or the socket fails.
+    pub fn probe_link_kind(&mut self, kind: Kind) -> Result<()> {
+        let message = create(format!("look for links of kind {}", kind.name()), false)
+            .put(libc::IFLA_ADDRESS, &[0])
+            .nest(libc::IFLA_LINKINFO, |info| {
+                let info = info.put_text(libc::IFLA_INFO_KIND, kind.name());
+                match kind {
+                    Kind::Ipvlan { .. } => info.nest(libc::IFLA_INFO_DATA, |data| {
+                        data.put(IFLA_IPVLAN_MODE, &u16::MAX.to_ne_bytes())
+                    }),
+                    _ => info,
+                }
+            });
+        match self.request(&message) {
+            Err(error) if error.is(Errno::EOPNOTSUPP) || error.errno().is_none() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the kernel knows a kind of link. It is asked to make one, without what it would have
     /// to be told: this is for a namespace that is thrown away.
     ///

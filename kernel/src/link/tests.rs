@@ -190,6 +190,32 @@ fn a_kind_that_the_kernel_does_not_know_is_told() {
 }
 
 #[test]
+fn asking_for_a_kind_makes_nothing() {
+    let mut lab = Lab::new();
+    let before = lab.rtnl.links().unwrap();
+    let mode = MacvlanMode::Bridge;
+    let kinds = [
+        Kind::Dummy,
+        Kind::Macvlan { mode, broadcast_queue: None },
+        Kind::Ipvlan { mode: IpvlanMode::L2 },
+        Kind::Vlan { id: 1 },
+        Kind::Vrf { table: 1 },
+    ];
+    for kind in kinds {
+        let told = lab.rtnl.probe_link_kind(kind);
+        assert_eq!(lab.rtnl.links().unwrap(), before, "{kind:?}");
+        let known = lab.rtnl.knows_link_kind(kind.name()).unwrap();
+        match told {
+            Ok(()) => assert!(known, "{kind:?}"),
+            Err(error) => assert!(!known && error.is(Errno::EOPNOTSUPP), "{kind:?}: {error}"),
+        }
+        if let Some(made) = lab.rtnl.link_by_name(kind.name()).unwrap() {
+            lab.rtnl.request(&delete(made.index)).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_link_moves_to_another_namespace_under_another_name() {
     let mut lab = Lab::new();
     let bridge = lab.bridge();

@@ -8,10 +8,11 @@ use std::process::ExitCode;
 
 use cni_conf::conf::NetConf;
 use cni_conf::env::Env;
+use kernel::Rtnl;
 use kernel::link::{Kind, Link};
 use plugin_interface::alone::{self, New, Place};
 use plugin_interface::keys::Mtu;
-use plugin_interface::{Alone, Result};
+use plugin_interface::{Alone, Result, kind};
 
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
@@ -36,6 +37,10 @@ impl Alone for Dummy {
 
     fn needs_ipam(&self) -> bool {
         true
+    }
+
+    fn probe(&self, host: &mut Rtnl) -> Result<()> {
+        kind::demand(host, Kind::Dummy)
     }
 
     fn make(&self, place: &mut Place, new: &New<'_>) -> Result<()> {

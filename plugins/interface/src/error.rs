@@ -188,6 +188,18 @@ pub enum Error {
         /// The kernel's word.
         source: kernel::Error,
     },
+    /// A link of the host, or of another container, has the frames of a tag already.
+    #[error(
+        "VLAN ID {id} of {master:?} is taken by another link: {source}; a tag of a master is one container's: DEL the attachment that has it, or choose another \"vlanId\" or \"master\""
+    )]
+    TagTaken {
+        /// The tag.
+        id: u16,
+        /// The link below.
+        master: String,
+        /// The kernel's word.
+        source: kernel::Error,
+    },
     /// Somebody removed what was just made.
     #[error("{thing} went away while it was being set up")]
     Vanished {
@@ -286,6 +298,14 @@ impl Error {
         }
     }
 
+    /// Whether the kernel has refused a request, and so has done nothing.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Error::Kernel(error) => error.errno().is_some(),
+            error => matches!(error, Error::UnknownKind { .. } | Error::TagTaken { .. }),
+        }
+    }
+
     /// The error that stands for those of all these steps; success if none failed.
     ///
     /// # Errors
@@ -315,6 +335,7 @@ impl Error {
             Error::InterfaceExists { .. }
             | Error::WrongKind { .. }
             | Error::HasMaster { .. }
+            | Error::TagTaken { .. }
             | Error::VrfTable { .. }
             | Error::AddressConflict { .. }
             | Error::NoFreeName { .. }

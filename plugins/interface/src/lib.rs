@@ -17,7 +17,8 @@
 //!
 //! A plugin that is chained behind another one starts from [`previous`].
 //!
-//! The other verbs: [`removal`] (DEL, and what undoes an ADD), [`valid`] (GC), [`check`], [`status`];
+//! The other verbs: [`removal`] (DEL, and what undoes an ADD), [`valid`] (GC), [`check`], [`status`],
+//! which asks for a [`kind`] of links;
 //! and for a node that is switched in place, [`reference`].
 #![forbid(unsafe_code)]
 
@@ -29,6 +30,7 @@ mod error;
 pub mod host_end;
 pub mod inside;
 pub mod keys;
+pub mod kind;
 pub mod mac;
 pub mod masquerade;
 pub mod master;

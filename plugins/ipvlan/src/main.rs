@@ -13,12 +13,12 @@ use cni_conf::attachment::Attachment;
 use cni_conf::conf::NetConf;
 use cni_conf::env::Env;
 use cni_conf::result::{CniResult, IpConfig};
-use kernel::MacAddress;
 use kernel::link::{Kind, Link};
+use kernel::{MacAddress, Rtnl};
 use plugin_interface::alone::{self, New, Place};
 use plugin_interface::keys::Mtu;
 use plugin_interface::master::Master;
-use plugin_interface::{Alone, Result};
+use plugin_interface::{Alone, Result, kind};
 
 use conf::Ipvlan;
 
@@ -51,6 +51,10 @@ impl Alone for Ipvlan {
 
     fn mac(&self, _: &Attachment, _: &[IpConfig]) -> Option<MacAddress> {
         None
+    }
+
+    fn probe(&self, host: &mut Rtnl) -> Result<()> {
+        kind::demand(host, Kind::Ipvlan { mode: self.mode })
     }
 
     fn make(&self, place: &mut Place, new: &New<'_>) -> Result<()> {

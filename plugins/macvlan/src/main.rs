@@ -12,12 +12,12 @@ use cni_conf::attachment::Attachment;
 use cni_conf::conf::NetConf;
 use cni_conf::env::Env;
 use cni_conf::result::IpConfig;
-use kernel::MacAddress;
 use kernel::link::{Kind, Link, MacvlanMode};
+use kernel::{MacAddress, Rtnl};
 use plugin_interface::alone::{self, New, Place};
 use plugin_interface::keys::Mtu;
 use plugin_interface::master::Master;
-use plugin_interface::{Alone, Result, mac};
+use plugin_interface::{Alone, Result, kind, mac};
 
 use conf::Macvlan;
 
@@ -46,9 +46,12 @@ impl Alone for Macvlan {
         (self.mode != MacvlanMode::Passthru).then(|| self.mac.unwrap_or_else(derived))
     }
 
+    fn probe(&self, host: &mut Rtnl) -> Result<()> {
+        kind::demand(host, self.kind())
+    }
+
     fn make(&self, place: &mut Place, new: &New<'_>) -> Result<()> {
-        let (mode, broadcast_queue) = (self.mode, self.broadcast_queue);
-        place.create(Kind::Macvlan { mode, broadcast_queue }, new)
+        place.create(self.kind(), new)
     }
 
     fn difference(&self, link: &Link) -> Option<String> {
@@ -61,6 +64,12 @@ impl Alone for Macvlan {
         }
         let wanted = self.broadcast_queue.filter(|_| broadcast_queue != self.broadcast_queue)?;
         Some(format!("{name:?} has not the bcqueuelen {wanted}"))
+    }
+}
+
+impl Macvlan {
+    fn kind(&self) -> Kind {
+        Kind::Macvlan { mode: self.mode, broadcast_queue: self.broadcast_queue }
     }
 }
 

@@ -13,8 +13,8 @@ use cni_conf::attachment::Attachment;
 use cni_conf::conf::NetConf;
 use cni_conf::env::Env;
 use cni_conf::result::IpConfig;
-use kernel::MacAddress;
 use kernel::link::Link;
+use kernel::{MacAddress, Rtnl};
 use plugin_interface::alone::{self, New, Place};
 use plugin_interface::keys::Mtu;
 use plugin_interface::{Alone, Result, mac};
@@ -38,6 +38,10 @@ impl Alone for Tap {
 
     fn mac(&self, attachment: &Attachment, ips: &[IpConfig]) -> Option<MacAddress> {
         Some(self.mac.unwrap_or_else(|| mac::of_container(attachment, ips)))
+    }
+
+    fn probe(&self, _: &mut Rtnl) -> Result<()> {
+        Ok(kernel::tun::probe()?)
     }
 
     fn make(&self, place: &mut Place, new: &New<'_>) -> Result<()> {

@@ -10,12 +10,13 @@ use cni_conf::attachment::Attachment;
 use cni_conf::conf::NetConf;
 use cni_conf::env::Env;
 use cni_conf::result::IpConfig;
-use kernel::MacAddress;
 use kernel::link::{Kind, Link};
+use kernel::{MacAddress, Rtnl};
+use nix::errno::Errno;
 use plugin_interface::alone::{self, New, Place};
 use plugin_interface::keys::Mtu;
 use plugin_interface::master::Master;
-use plugin_interface::{Alone, Error, Result};
+use plugin_interface::{Alone, Error, Result, kind};
 
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
@@ -59,8 +60,20 @@ impl Alone for Vlan {
         None
     }
 
+    fn probe(&self, host: &mut Rtnl) -> Result<()> {
+        kind::demand(host, Kind::Vlan { id: self.id })
+    }
+
+    /// The name in the container is known to be free.
     fn make(&self, place: &mut Place, new: &New<'_>) -> Result<()> {
-        place.create(Kind::Vlan { id: self.id }, new)
+        let id = self.id;
+        place.create(Kind::Vlan { id }, new).map_err(|error| match error {
+            Error::Kernel(source) if source.is(Errno::EEXIST) => {
+                let master = place.lower.as_ref().map(|lower| lower.name.clone());
+                Error::TagTaken { id, master: master.unwrap_or_default(), source }
+            }
+            error => error,
+        })
     }
 
     fn difference(&self, link: &Link) -> Option<String> {

@@ -73,7 +73,7 @@ impl Site {
         let rtnl = &mut self.container.rtnl;
         let made = table::make(rtnl, &self.name, self.table);
         // The kernel may have made it and only the answer be lost.
-        self.made = !matches!(&made, Err(error) if is_refusal(error));
+        self.made = !made.as_ref().is_err_and(Error::is_refusal);
         made?;
         let found = rtnl.link_by_name(&self.name)?;
         found.map(|vrf| vrf.index).ok_or_else(|| vanished(&self.name))
@@ -95,13 +95,6 @@ impl Site {
             }
             _ => Ok(()),
         }
-    }
-}
-
-fn is_refusal(error: &Error) -> bool {
-    match error {
-        Error::Kernel(error) => error.errno().is_some(),
-        error => matches!(error, Error::UnknownKind { .. }),
     }
 }
 

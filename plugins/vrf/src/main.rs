@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use cni_conf::error::CniError;
 use cni_conf::plugin::{Call, Plugin, Upkeep};
 use cni_conf::result::CniResult;
+use kernel::Rtnl;
 use plugin_interface::status;
 
 use crate::conf::Conf;
@@ -52,8 +53,13 @@ impl Plugin for Vrf {
     }
 
     fn status(&self, upkeep: &Upkeep) -> Result<(), CniError> {
-        Ok(status::answer(upkeep, Conf::parse(&upkeep.conf).map(drop))?)
+        Ok(status::answer(upkeep, look(upkeep))?)
     }
+}
+
+fn look(upkeep: &Upkeep) -> plugin_interface::Result<()> {
+    Conf::parse(&upkeep.conf)?;
+    table::demand(&mut Rtnl::open()?)
 }
 
 fn main() -> ExitCode {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use kernel::Rtnl;
 use kernel::link::{self, Kind, Link, NewLink};
 use kernel::route::{Route, TABLE_MAIN};
-use plugin_interface::{Error, Result, removal};
+use plugin_interface::{Error, Result, kind, removal};
 
 use crate::conf::Conf;
 
@@ -14,6 +14,14 @@ const KIND: &str = "vrf";
 /// Tables of the kernel's own beside the main one: of last resort, and of local addresses.
 const DEFAULT: u32 = 253;
 const LOCAL: u32 = 255;
+
+/// Asks whether the kernel can make VRFs, and makes none.
+///
+/// # Errors
+/// It cannot.
+pub(crate) fn demand(rtnl: &mut Rtnl) -> Result<()> {
+    kind::demand(rtnl, Kind::Vrf { table: TABLE_MAIN })
+}
 
 /// The table of a link, if that is a VRF.
 pub(crate) fn of(link: &Link) -> Option<u32> {

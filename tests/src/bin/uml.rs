@@ -16,7 +16,7 @@ use cbr0_tests::uml::{End, Ran, Uml};
 use cbr0_tests::{LabError, Result};
 
 /// Several times what the longest suite takes.
-const DEADLINE: Duration = Duration::from_secs(600);
+const DEADLINE: Duration = Duration::from_secs(1800);
 
 fn main() -> ExitCode {
     match run() {

@@ -7,6 +7,7 @@ mod fixture;
 mod host_device;
 mod interop;
 mod ipvlan;
+mod kinds;
 mod macvlan;
 mod ptp;
 mod shared_keys;

@@ -3,7 +3,7 @@
 use cbr0_tests::pod::{Pod, addresses};
 use cbr0_tests::probe::{Endpoint, Source, call};
 use cbr0_tests::sample::{PTP, Scene};
-use cbr0_tests::{Outcome, Result};
+use cbr0_tests::{Outcome, Result, require};
 use kernel::{Rtnl, address, link as links, route, sysctl};
 use serde_json::{Value, json};
 
@@ -101,6 +101,9 @@ fn the_host_end_has_the_gateways_and_the_pod_nothing_but_them_on_its_link() -> O
 
 #[test]
 fn masquerading_hides_the_pod_from_the_world_and_not_from_its_own_network() -> Outcome {
+    if !require::nf_tables()? {
+        return Ok(());
+    }
     let Some(scene) = scene(&PTP)? else { return Ok(()) };
     let mut network = scene.network.clone();
     network.plugins[0]["ipam"]["routes"] = json!([{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]);

@@ -128,7 +128,7 @@ fn upkeep(sample: &Sample) -> Outcome {
     runtime.add(network, &kept)?;
     if !sample.lends() {
         let lost = Pod::create("lost")?;
-        runtime.add(network, &lost.attachment())?;
+        runtime.add(&scene.network_of_second(), &lost.attachment())?;
     }
     runtime.gc(network, &[&kept])?;
     runtime.check(network, &kept)?;

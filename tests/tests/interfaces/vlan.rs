@@ -1,6 +1,7 @@
 //! `vlan`: the tagged frames of the uplink.
 
 use cbr0_tests::Outcome;
+use cbr0_tests::pod::Pod;
 use cbr0_tests::sample::VLAN;
 use kernel::link::Kind;
 use serde_json::json;
@@ -20,4 +21,21 @@ fn the_interface_has_the_tag_and_the_address_of_its_master() -> Outcome {
     let error = refused(runtime.check(&other, &scene.pod.attachment()));
     assert_error(&error, 102, "VLAN ID 101");
     Ok(())
+}
+
+#[test]
+fn a_tag_that_another_container_has_is_refused() -> Outcome {
+    let Some(scene) = scene(&VLAN)? else { return Ok(()) };
+    let second = Pod::create("second")?;
+    let mut runtime = scene.runtime()?;
+    runtime.add(&scene.network, &second.attachment())?;
+    let error = refused(runtime.add(&scene.network, &scene.pod.attachment()));
+    assert_error(&error, 101, "VLAN ID 100 of \"up0\" is taken");
+    assert_error(&error, 101, "choose another \"vlanId\"");
+    scene.assert_pod_as_before("a tag that is taken")?;
+    runtime.check(&scene.network, &second.attachment())?;
+    runtime.add(&scene.network_of_second(), &scene.pod.attachment())?;
+    runtime.del(&scene.network, &second.attachment())?;
+    runtime.del(&scene.network_of_second(), &scene.pod.attachment())?;
+    Ok(scene.assert_nothing_left("two tags")?)
 }

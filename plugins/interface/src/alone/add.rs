@@ -68,7 +68,8 @@ pub struct Place {
     host: Rtnl,
     /// The container.
     pub container: Container,
-    lower: Option<Link>,
+    /// The link below, where it is.
+    pub lower: Option<Link>,
     lower_in_container: bool,
     mtu: Option<u32>,
 }
@@ -115,8 +116,7 @@ impl Place {
         let name = attachment.ifname.as_str();
         let new = New { name, mac: kind.mac(attachment, &assigned.ips), mtu: self.mtu };
         kind.make(self, &new).map_err(|error| {
-            let refused = matches!(&error, Error::Kernel(error) if error.errno().is_some())
-                || matches!(error, Error::UnknownKind { .. });
+            let refused = error.is_refusal();
             (error, !refused)
         })?;
         self.mark(name, &attachment.alias()).map_err(|error| (error, true))

@@ -66,6 +66,12 @@ pub trait Alone: Sized {
         Some(mac::of_container(attachment, ips))
     }
 
+    /// Asks whether this kernel can make such links, and makes none.
+    ///
+    /// # Errors
+    /// It cannot.
+    fn probe(&self, host: &mut Rtnl) -> Result<()>;
+
     /// Makes the link in the container. Either it is there afterwards or nothing is.
     ///
     /// # Errors
@@ -125,5 +131,6 @@ fn look<K: Alone>(upkeep: &Upkeep) -> Result<()> {
     let mut host = Rtnl::open()?;
     let master = kind.master().filter(|master| !master.in_container);
     let lower = master.map(|master| master.find(&mut host)).transpose()?;
-    add::mtu(&kind, &mut host, lower.as_ref()).map(drop)
+    add::mtu(&kind, &mut host, lower.as_ref())?;
+    kind.probe(&mut host)
 }
