@@ -172,13 +172,26 @@ fn tables(family: Family, part: &str, reason: &str) -> Result<bool> {
     if !root()? {
         return Ok(false);
     }
+    let there = has_tables(family)?;
+    if !there {
+        missing(part, reason)?;
+    }
+    Ok(there)
+}
+
+/// As [`nf_tables`], for a test that only does less without them.
+///
+/// # Errors
+/// As [`nf_tables`].
+pub fn has_nf_tables() -> Result<bool> {
+    has_tables(Family::Inet)
+}
+
+fn has_tables(family: Family) -> Result<bool> {
     let probe = Table { family, name: "probe" };
     match Nft::open_in(&NetNs::create()?).and_then(|mut nft| nft.commit(&[probe.add()])) {
         Ok(()) => Ok(true),
-        Err(error) if error.is_unsupported() => {
-            missing(part, reason)?;
-            Ok(false)
-        }
+        Err(error) if error.is_unsupported() => Ok(false),
         Err(error) => Err(error.into()),
     }
 }

@@ -14,7 +14,7 @@ use crate::plugin::Call;
 use crate::pod::Pod;
 use crate::runtime::{Attachment, Network, Runtime};
 use crate::snapshot::{Shared, Snapshot};
-use crate::{bins, require};
+use crate::{bins, require, uml};
 
 /// The host's link to the world, in every scene.
 pub const UPLINK: &str = "up0";
@@ -109,6 +109,15 @@ impl Sample {
             })
     }
 
+    /// Whether it is tried elsewhere, too, and this is the slower place: user-mode Linux.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn is_tried_elsewhere(&self) -> Result<bool> {
+        let everywhere = !matches!(self.needs, Need::Kind(kind) if kind != "macvlan");
+        Ok(everywhere && uml::is_here()?)
+    }
+
     /// Whether it gives a Pod what was there before: to one Pod at a time, and as it is. A lent link
     /// that is no hardware dies with the Pod's namespace.
     pub fn lends(&self) -> bool {
@@ -124,7 +133,7 @@ impl Sample {
         let mut plugin: Value = serde_json::from_str(self.keys).map_err(wrong)?;
         plugin["type"] = json!(self.plugin);
         if plugin["ipMasq"] == json!(true) {
-            plugin["ipMasq"] = json!(require::nf_tables()?);
+            plugin["ipMasq"] = json!(require::has_nf_tables()?);
         }
         plugin["ipam"] = json!({
             "type": "host-local",

@@ -30,6 +30,11 @@ const LAB: &str = "/mnt";
 /// What tests may ask for that this kernel has not; a skip for want of anything else is a mistake.
 const LACKS: [&str; 1] = ["nf_tables"];
 
+/// Whether this process is inside user-mode Linux, where [`Uml::run`] has started it.
+pub fn is_inside() -> bool {
+    env::var_os("CBR0_INSIDE_UML").is_some()
+}
+
 /// User-mode Linux, where it is.
 #[derive(Debug, Clone)]
 pub struct Uml {
@@ -86,6 +91,17 @@ impl Ran {
 /// Of a line such as `SKIPPED bridge::keys::hairpin: no nf_tables: the kernel has none`.
 fn is_skip_for(line: &str, part: &str) -> bool {
     line.split(": ").nth(1) == Some(&format!("no {part}"))
+}
+
+/// Whether this runs inside. System calls take many times as long there: what also runs on the
+/// machine's own kernel need not do so to the last variant.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn is_here() -> Result<bool> {
+    let file = "/proc/cpuinfo";
+    let processor = fs::read_to_string(file).context(|| format!("read {file}"))?;
+    Ok(processor.contains("User Mode Linux"))
 }
 
 impl Uml {

@@ -22,7 +22,7 @@ echo /run/modprobe >/proc/sys/kernel/modprobe
 /run/modprobe -a ipv6 tun
 
 mkdir /run/tmp
-export TMPDIR=/run/tmp CBR0_SKIP_LOG=/mnt/skipped
+export TMPDIR=/run/tmp CBR0_SKIP_LOG=/mnt/skipped CBR0_INSIDE_UML=1
 # The environment, the folder, and the program with its arguments as "$@".
 # shellcheck source=/dev/null
 . /mnt/call

@@ -1,11 +1,13 @@
 //! `vrf`: an interface of the Pod in a routing table of its own.
 
-use cbr0_tests::plugin::Answer;
+use cbr0_tests::plugin::{Answer, Call};
 use cbr0_tests::pod::Pod;
 use cbr0_tests::probe::{Endpoint, Source, call};
 use cbr0_tests::require::{self, Part};
 use cbr0_tests::runtime::{Network, Runtime};
 use cbr0_tests::sample::{BRIDGE, DUMMY, MACVLAN, PTP, Sample, Scene};
+use cbr0_tests::snapshot::{Shared, Snapshot};
+use cbr0_tests::strace::{self, Strace, Syscall};
 use cbr0_tests::{Outcome, Result, bins};
 use kernel::link::{self as links, Kind};
 use kernel::route::{self, Route, TABLE_MAIN};
@@ -292,5 +294,60 @@ fn what_the_reference_did_is_checked_and_undone_and_the_other_way_round() -> Out
         scene.runtime()?.del(&alone(&scene), &scene.pod.attachment())?;
         scene.assert_nothing_left(&remover.to_string_lossy())?;
     }
+    Ok(())
+}
+
+/// The call of an ADD of `vrf` alone, behind what the plugin before it has made.
+fn last_add(scene: &Scene) -> Result<Call> {
+    let attachment = scene.pod.attachment();
+    let previous = scene.runtime()?.add(&alone(scene), &attachment)?;
+    let call = scene.runtime()?.call(&scene.network, 1, "ADD", Some(&attachment))?;
+    Ok(call.stdin_json(&with_previous(&scene.network, &previous)))
+}
+
+/// What an ADD of `vrf` asks for; `None` where it cannot be.
+fn requests() -> Result<Option<(Strace, Vec<Syscall>)>> {
+    let Some(scene) = chain(&BRIDGE, &json!({}))? else { return Ok(None) };
+    let Some(strace) = Strace::find()? else { return Ok(None) };
+    let (answer, mut syscalls) = strace.cases(last_add(&scene)?, &scene.host)?;
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    syscalls.retain(|syscall| ["sendto", "sendmsg"].contains(&syscall.name.as_str()));
+    assert!(syscalls.len() > 4, "{syscalls:?}");
+    Ok(Some((strace, syscalls)))
+}
+
+#[test]
+fn killed_at_any_request_del_finds_all_and_add_works_again() -> Outcome {
+    let Some((strace, syscalls)) = requests()? else { return Ok(()) };
+    strace::for_each(&syscalls, |syscall| {
+        let scene = chained(&BRIDGE, &json!({}))?;
+        let (case, attachment) = (format!("killed at {syscall:?}"), scene.pod.attachment());
+        let ended = strace.kill_at(syscall, last_add(&scene)?, &scene.host)?;
+        assert_eq!(ended.code, None, "{case}");
+        let mut runtime = scene.runtime()?;
+        runtime.del(&scene.network, &attachment)?;
+        scene.assert_nothing_left(&case)?;
+        runtime.add(&scene.network, &attachment)?;
+        runtime.check(&scene.network, &attachment)?;
+        runtime.del(&scene.network, &attachment)?;
+        scene.assert_nothing_left(&format!("{case}, then DEL, ADD, DEL"))
+    })?;
+    Ok(())
+}
+
+#[test]
+fn failing_at_any_request_leaves_the_interface_as_it_was() -> Outcome {
+    let Some((strace, syscalls)) = requests()? else { return Ok(()) };
+    strace::for_each(&syscalls, |syscall| {
+        let scene = chained(&BRIDGE, &json!({}))?;
+        let (case, add) = (format!("failed at {syscall:?}"), last_add(&scene)?);
+        let before = Snapshot::of(scene.pod.netns())?;
+        let answer = strace.fail_at(syscall, "ENOMEM", add, &scene.host)?;
+        assert!(answer.failure().is_some(), "{case}: {answer:?}");
+        let left = before.difference(&Snapshot::of(scene.pod.netns())?, &Shared::after_warm_up());
+        assert_eq!(left.map(|left| left.to_string()), None, "{case}");
+        scene.runtime()?.del(&scene.network, &scene.pod.attachment())?;
+        scene.assert_nothing_left(&case)
+    })?;
     Ok(())
 }
