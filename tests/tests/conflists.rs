@@ -18,6 +18,8 @@ fn network(name: &str, host: &Node) -> Result<Option<Network>> {
     let text = fs::read_to_string(&file).context(|| format!("read {}", file.display()))?;
     let mut network = Network::parse(&text)?;
     let mut left_out = Vec::new();
+    let first =
+        network.plugins.first().and_then(|plugin| plugin["type"].as_str()).map(str::to_owned);
     network.plugins.retain(|plugin| {
         let kind = plugin["type"].as_str().unwrap_or_default();
         let is_there = bins::plugin(kind).is_ok();
@@ -25,6 +27,10 @@ fn network(name: &str, host: &Node) -> Result<Option<Network>> {
         is_there
     });
     require::plugins(name, &left_out)?;
+    // Without the one that makes the interface, the others have nothing to do.
+    if first.is_some_and(|first| left_out.contains(&first)) {
+        return Ok(None);
+    }
     for plugin in &mut network.plugins {
         if let Some(ipam) = plugin.get_mut("ipam").and_then(Value::as_object_mut) {
             ipam.insert("dataDir".into(), json!(host.data_dir()));
