@@ -14,7 +14,7 @@ use crate::plugin::Call;
 use crate::pod::Pod;
 use crate::runtime::{Attachment, Network, Runtime};
 use crate::snapshot::{Shared, Snapshot};
-use crate::{bins, require, uml};
+use crate::{bins, require};
 
 /// The host's link to the world, in every scene.
 pub const UPLINK: &str = "up0";
@@ -107,15 +107,6 @@ impl Sample {
                 Need::Kind(kind) => require::link_kind(kind)?,
                 Need::Tun => require::tun()?,
             })
-    }
-
-    /// Whether it is tried elsewhere, too, and this is the slower place: user-mode Linux.
-    ///
-    /// # Errors
-    /// `/proc` cannot be read.
-    pub fn is_tried_elsewhere(&self) -> Result<bool> {
-        let everywhere = !matches!(self.needs, Need::Kind(kind) if kind != "macvlan");
-        Ok(everywhere && uml::is_here()?)
     }
 
     /// Whether it gives a Pod what was there before: to one Pod at a time, and as it is. A lent link

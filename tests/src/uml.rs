@@ -93,17 +93,6 @@ fn is_skip_for(line: &str, part: &str) -> bool {
     line.split(": ").nth(1) == Some(&format!("no {part}"))
 }
 
-/// Whether this runs inside. System calls take many times as long there: what also runs on the
-/// machine's own kernel need not do so to the last variant.
-///
-/// # Errors
-/// `/proc` cannot be read.
-pub fn is_here() -> Result<bool> {
-    let file = "/proc/cpuinfo";
-    let processor = fs::read_to_string(file).context(|| format!("read {file}"))?;
-    Ok(processor.contains("User Mode Linux"))
-}
-
 impl Uml {
     /// `None` when the test that asks must end.
     ///

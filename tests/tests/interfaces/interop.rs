@@ -64,8 +64,7 @@ fn hand_over(sample: &Sample, from: &Path, to: &Path) -> Outcome {
     if !sample.can_run()? {
         return Ok(());
     }
-    let oldest = if sample.is_tried_elsewhere()? { VERSIONS.len() - 1 } else { 0 };
-    for version in &VERSIONS[oldest..] {
+    for version in VERSIONS {
         let scene = Scene::new(sample, version)?;
         let (network, attachment) = (&scene.network, scene.pod.attachment());
         // A runtime keeps its results when its plugins are replaced.

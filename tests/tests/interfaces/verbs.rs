@@ -52,7 +52,7 @@ fn every_version(sample: &Sample) -> Outcome {
     if !sample.can_run()? {
         return Ok(());
     }
-    for version in versions(sample)? {
+    for version in SpecVersion::ALL {
         let scene = Scene::new(sample, version.as_str())?;
         let (network, attachment) = (&scene.network, scene.pod.attachment());
         let mut runtime = scene.runtime()?;
@@ -70,14 +70,6 @@ fn every_version(sample: &Sample) -> Outcome {
         scene.assert_nothing_left(&format!("DEL in {version}, again"))?;
     }
     Ok(())
-}
-
-fn versions(sample: &Sample) -> Result<Vec<SpecVersion>> {
-    Ok(if sample.is_tried_elsewhere()? {
-        vec![SpecVersion::V0_1_0, SpecVersion::LATEST]
-    } else {
-        SpecVersion::ALL.to_vec()
-    })
 }
 
 fn assert_shape(result: &Value, version: SpecVersion, pod: &Pod) {
