@@ -52,13 +52,7 @@ impl Attachment {
     /// The name of the link that limits what the container sends: [`limiter_part`] and 40 bits of a
     /// hash as in [`Attachment::host_veth_name`], with salts as there.
     pub fn limiter_name(&self, salt: u8) -> String {
-        let hash = Sha256::new()
-            .chain_update([salt])
-            .chain_update(&self.container_id)
-            .chain_update([0])
-            .chain_update(&self.ifname)
-            .finalize();
-        limiter_part(&self.network) + &base32(&hash, 8)
+        limiter_part(&self.network) + &self.own_part(salt, 8)
     }
 
     /// The name of the veth's end on the host: [`network_part`] and 35 bits of a hash of the
@@ -68,13 +62,18 @@ impl Attachment {
     /// attachment have it already (its alias says so), the next of the [`SALTS`] is tried; who
     /// looks for the veth looks at all of them.
     pub fn host_veth_name(&self, salt: u8) -> String {
+        network_part(&self.network) + &self.own_part(salt, 7)
+    }
+
+    /// What a link's name has of the container ID and the interface name, in so many characters.
+    fn own_part(&self, salt: u8, length: usize) -> String {
         let hash = Sha256::new()
             .chain_update([salt])
             .chain_update(&self.container_id)
             .chain_update([0])
             .chain_update(&self.ifname)
             .finalize();
-        network_part(&self.network) + &base32(&hash, 7)
+        base32(&hash, length)
     }
 
     /// The interface alias: the triple in clear, `network/containerID/ifname`. Should that be more
