@@ -68,7 +68,7 @@ impl Ports {
         if wanted.has_own_maps() && maps.with_chain(|chain| self.nft.exist(&[chain]))? == [true] {
             changes.extend(maps.conditional(&wanted.conditions, false));
         }
-        changes.extend(give(wanted, &maps, &[]));
+        changes.extend(give(wanted, &maps, &[], &[]));
         for _ in 0..TRIES {
             match self.nft.commit(&changes) {
                 // The first has to make the table, somebody has to make room, or came in between.
@@ -177,12 +177,15 @@ impl Ports {
             let is_there = maps.with_chain(|chain| self.nft.exist(&[chain]))? == [true];
             changes.extend(maps.conditional(&wanted.conditions, !is_there));
         }
+        // Who waits for one of them waits for this attachment now.
+        let mut heirs = Vec::new();
         for owner in dead {
             if let Some(record) = record::read(&mut self.nft, &owner)? {
                 changes.extend(self.removal(&owner, &record)?);
+                heirs.extend(nexts(&record).map(str::to_owned));
             }
         }
-        changes.extend(give(wanted, maps, &waiting));
+        changes.extend(give(wanted, maps, &waiting, &heirs));
         Ok(changes)
     }
 
@@ -252,11 +255,10 @@ impl Ports {
         let mut free: Vec<Mapping> = mapped(record).map(|(mapping, _)| mapping).collect();
         let mut changes = Vec::new();
         let mut heir: Option<String> = None;
-        for written in record {
-            let Line::Next { owner: next } = &written.line else { continue };
+        for next in nexts(record) {
             let Some(lines) = record::read(&mut self.nft, next)? else { continue };
             if let Some(heir) = &heir {
-                changes.push(record::append(heir, &Line::Next { owner: next.clone() }));
+                changes.push(record::append(heir, &Line::Next { owner: next.to_owned() }));
             }
             let label = self.label_of(next)?;
             for line in &lines {
@@ -269,7 +271,7 @@ impl Ports {
                 let line_now = Line::Map { mapping: *mapping, own_maps: *own_maps };
                 changes.extend([record::strike(next, line), record::append(next, &line_now)]);
                 changes.extend(map(maps.get(*own_maps), &[*mapping], next, &label));
-                heir.get_or_insert_with(|| next.clone());
+                heir.get_or_insert_with(|| next.to_owned());
             }
         }
         Ok(changes)
@@ -319,6 +321,14 @@ fn pods(record: &[Written]) -> impl Iterator<Item = &Pod> {
     })
 }
 
+/// Who waits for a port of this record's owner.
+fn nexts(record: &[Written]) -> impl Iterator<Item = &str> {
+    record.iter().filter_map(|written| match &written.line {
+        Line::Next { owner } => Some(owner.as_str()),
+        _ => None,
+    })
+}
+
 /// The owner's key behind a comment, which holds the triple in clear if it fits.
 fn owner_of(label: &str) -> String {
     Attachment::parse_alias(label).map_or_else(|| label.to_owned(), |it| it.owner_key())
@@ -336,8 +346,14 @@ fn elements(pod: &Pod) -> impl Iterator<Item = (Set<'static>, Element)> {
     })
 }
 
-/// The changes that are an attachment's own. For the ports in `waiting` it waits.
-fn give(wanted: &Wanted<'_>, maps: &Maps, waiting: &[(Mapping, String)]) -> Vec<Message> {
+/// The changes that are an attachment's own. For the ports in `waiting` it waits, and `heirs` wait for
+/// its.
+fn give(
+    wanted: &Wanted<'_>,
+    maps: &Maps,
+    waiting: &[(Mapping, String)],
+    heirs: &[String],
+) -> Vec<Message> {
     let owner = wanted.attachment.owner_key();
     let label = record::label(wanted.attachment);
     let own_maps = wanted.has_own_maps();
@@ -348,7 +364,8 @@ fn give(wanted: &Wanted<'_>, maps: &Maps, waiting: &[(Mapping, String)]) -> Vec<
     });
     let pods = wanted.pods.iter().cloned().map(Line::Pod);
     let who = Line::For { label: label.clone() };
-    let lines: Vec<_> = [who].into_iter().chain(pods).chain(lines).collect();
+    let heirs = heirs.iter().map(|heir| Line::Next { owner: heir.clone() });
+    let lines: Vec<_> = [who].into_iter().chain(pods).chain(lines).chain(heirs).collect();
     let mut changes = record::create(&owner, &lines);
     let now: Vec<_> = wanted.mappings.iter().filter(|it| !waits(it)).copied().collect();
     changes.extend(map(maps, &now, &owner, &label));

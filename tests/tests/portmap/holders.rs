@@ -95,6 +95,25 @@ fn two_networks_of_one_container_take_turns() -> Outcome {
     scene.assert_as(&before, "after the last DEL").map_err(Into::into)
 }
 
+#[test]
+fn who_waits_goes_on_waiting_when_the_holder_is_added_again() -> Outcome {
+    let Some(scene) = Scene::new()? else { return Ok(()) };
+    let networks = [1, 2].map(|it| scene.network(&format!("net{it}"), it, &json!({})));
+    let server = Server::new("server", json!([tcp(80)]))?;
+    let mut second = server.attachment.clone();
+    second.ifname = "eth1".into();
+    let mut runtime = scene.runtime()?;
+    let result = runtime.add(&networks[0], &server.attachment)?;
+    runtime.add(&networks[1], &second)?;
+    let mut again = networks[0].clone();
+    again.plugins.remove(0);
+    again.plugins[0].insert("prevResult".into(), result);
+    runtime.add(&again, &server.attachment)?;
+    runtime.del(&networks[0], &server.attachment)?;
+    call(scene.topology.outside.netns(), v4(), 80)?;
+    Ok(runtime.check(&networks[1], &second)?)
+}
+
 /// The address was given to somebody else without a DEL of who had it before.
 #[test]
 fn a_dead_holder_makes_room() -> Outcome {
