@@ -2,7 +2,6 @@
 
 use cbr0_tests::process;
 use cbr0_tests::require::{self, Part};
-use cbr0_tests::snapshot::Snapshot;
 use cbr0_tests::{LabError, Outcome, Result};
 use cni_conf::version::SpecVersion;
 use kernel::nft::{Chain, Element, Family, KeyType, Nft, Set, SetKind, Table};
@@ -23,8 +22,6 @@ fn add_check_and_del_twice_in_every_version() -> Outcome {
         network.version = version.as_str().to_owned();
         let server = Server::new("server", json!([tcp(8080)]))?;
         let mut runtime = scene.runtime()?;
-        let mut alone = network.clone();
-        alone.plugins.truncate(1);
         let result = runtime.add(&network, &server.attachment)?;
         assert_eq!(result["cniVersion"], json!(version.as_str()));
         call(scene.topology.outside.netns(), v4(), 8080)?;
@@ -71,7 +68,6 @@ fn gc_takes_back_what_no_valid_attachment_has() -> Outcome {
     let (valid, stale, foreign) = (valid?, stale?, foreign?);
     let mut runtime = scene.runtime()?;
     runtime.add(&network, &valid.attachment)?;
-    let before = Snapshot::take(scene.node())?;
     runtime.add(&other, &foreign.attachment)?;
     runtime.add(&network, &stale.attachment)?;
     runtime.gc(&network, &[&valid.attachment])?;
@@ -80,7 +76,6 @@ fn gc_takes_back_what_no_valid_attachment_has() -> Outcome {
     assert_closed(outside, v4(), 81);
     call(outside, v4(), 82)?;
     runtime.check(&network, &valid.attachment)?;
-    let _ = before;
     Ok(())
 }
 
