@@ -9,6 +9,9 @@ use crate::netlink::Message;
 use crate::{MacAddress, NetNs};
 
 const VETH_INFO_PEER: u16 = 1;
+/// How many queues an end has each way. A veth uses one unless it is told otherwise, but without this
+/// the kernel makes one for each CPU, and waits for a grace period when it takes the others away.
+const QUEUES: u32 = 1;
 
 /// A veth pair to be made in one request: this end here, the other directly in its namespace.
 #[derive(Clone, Debug)]
@@ -49,6 +52,8 @@ impl Veth<'_> {
         );
         Message::new(what, RTM_NEWLINK, flags, &header(0, libc::IFF_UP, libc::IFF_UP))
             .put_text(libc::IFLA_IFNAME, self.name)
+            .put_u32(libc::IFLA_NUM_TX_QUEUES, QUEUES)
+            .put_u32(libc::IFLA_NUM_RX_QUEUES, QUEUES)
             .put(libc::IFLA_ADDRESS, &self.mac.0)
             .put_some(libc::IFLA_MTU, mtu.as_ref().map(|mtu| &mtu[..]))
             .put_some(libc::IFLA_MASTER, master.as_ref().map(|master| &master[..]))
@@ -57,6 +62,8 @@ impl Veth<'_> {
                     data.nest(VETH_INFO_PEER, |peer| {
                         peer.raw(&header(0, 0, 0))
                             .put_text(libc::IFLA_IFNAME, self.peer.name)
+                            .put_u32(libc::IFLA_NUM_TX_QUEUES, QUEUES)
+                            .put_u32(libc::IFLA_NUM_RX_QUEUES, QUEUES)
                             .put_some(
                                 libc::IFLA_ADDRESS,
                                 self.peer.mac.as_ref().map(|mac| &mac.0[..]),
