@@ -65,6 +65,12 @@ impl Attachment {
         network_part(&self.network) + &self.own_part(salt, 7)
     }
 
+    /// All names of [`Attachment::host_veth_name`], in the order of their salts.
+    pub fn host_veth_names(&self) -> Vec<String> {
+        let network = network_part(&self.network);
+        (0..SALTS).map(|salt| format!("{network}{}", self.own_part(salt, 7))).collect()
+    }
+
     /// What a link's name has of the container ID and the interface name, in so many characters.
     fn own_part(&self, salt: u8, length: usize) -> String {
         let hash = Sha256::new()
@@ -203,6 +209,7 @@ mod tests {
             assert_eq!(check_ifname(&name), Ok(()));
             assert!(name.starts_with(&network_part("cbr0")));
             assert!(may_be_host_veth_of(&name, "cbr0") && !may_be_host_veth_of(&name, "other"));
+            assert_eq!(pod.host_veth_names()[usize::from(salt)], name);
         }
         assert_eq!(network_part("cbr0").len(), 8);
     }

@@ -33,10 +33,14 @@ pub struct Outcome {
 
 /// The whole `main` of a plugin: runs it on this process's environment, arguments and stdin.
 pub fn main<P: Plugin>(plugin: &P) -> ExitCode {
-    let outcome = match std::env::args_os().nth(1) {
+    let mut outcome = match std::env::args_os().nth(1) {
         Some(arg) if arg == "--version" || arg == "--help" => about::<P>(),
         _ => run(plugin, Env::from_process(), io::stdin().lock()),
     };
+    if !outcome.stdout.is_empty() {
+        // Whole lines go out in one write, and who reads them wakes once.
+        outcome.stdout.push('\n');
+    }
     let written = io::stderr()
         .write_all(outcome.stderr.as_bytes())
         .and(io::stdout().write_all(outcome.stdout.as_bytes()))

@@ -170,6 +170,33 @@ impl NetNs {
         std::thread::spawn(make).join().unwrap_or_else(|_| Err(failed()))
     }
 
+    /// Takes a lock that all processes can see that have opened the namespace, beside others that take
+    /// it so; `flock(2)` on its file. It is held until the value ends, or the process.
+    ///
+    /// # Errors
+    /// The kernel has no more file descriptors or locks.
+    pub fn lock_shared(&self) -> io::Result<NetNsLock> {
+        self.lock(File::lock_shared)
+    }
+
+    /// As [`NetNs::lock_shared`], but alone.
+    ///
+    /// # Errors
+    /// As [`NetNs::lock_shared`].
+    pub fn lock_exclusive(&self) -> io::Result<NetNsLock> {
+        self.lock(File::lock)
+    }
+
+    fn lock(&self, take: impl Fn(&File) -> io::Result<()>) -> io::Result<NetNsLock> {
+        let file = self.file.try_clone()?;
+        loop {
+            match take(&file) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                taken => return taken.map(|()| NetNsLock { file }),
+            }
+        }
+    }
+
     /// Whether both are the same namespace.
     pub fn same_as(&self, other: &NetNs) -> bool {
         match (fstat(&self.file), fstat(&other.file)) {
@@ -203,6 +230,19 @@ impl NetNs {
         setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(enter("enter"))?;
         let done = work();
         visit.end().map(|()| done)
+    }
+}
+
+/// A lock on a namespace; it ends with the value.
+#[derive(Debug)]
+pub struct NetNsLock {
+    file: File,
+}
+
+impl Drop for NetNsLock {
+    fn drop(&mut self) {
+        // The namespace's own file may stay open, and would keep the lock.
+        let _ = self.file.unlock();
     }
 }
 
@@ -260,6 +300,17 @@ mod tests {
         assert!(inside.same_as(&other));
         assert!(!inside.same_as(&home));
         assert!(NetNs::current().unwrap().same_as(&home));
+    }
+
+    #[test]
+    fn a_lock_ends_with_its_value() {
+        let ns = NetNs::create().unwrap();
+        let other = NetNs::open(&ns.path()).unwrap();
+        let beside = (ns.lock_shared().unwrap(), other.lock_shared().unwrap());
+        assert!(matches!(other.file.try_lock(), Err(std::fs::TryLockError::WouldBlock)));
+        drop(beside);
+        let _alone = other.lock_exclusive().unwrap();
+        assert!(matches!(ns.file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::unistd::{AccessFlags, access, linkat};
 
@@ -32,9 +33,19 @@ fn create_from_unnamed(path: &Path, contents: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut file = open_unnamed(directory)?;
     file.write_all(contents)?;
-    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
-    linkat(AT_FDCWD, unnamed.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)?;
-    Ok(())
+    name_it(&file, path)
+}
+
+/// Gives a file without a name this one.
+fn name_it(file: &File, path: &Path) -> io::Result<()> {
+    match linkat(file, "", AT_FDCWD, path, AtFlags::AT_EMPTY_PATH) {
+        // So only those may do it who may read everything; others go by way of `/proc`, which takes longer.
+        Err(Errno::ENOENT) => {
+            let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+            Ok(linkat(AT_FDCWD, unnamed.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)?)
+        }
+        named => Ok(named?),
+    }
 }
 
 fn create_from_scratch(path: &Path, contents: &[u8], scratch: &Path) -> io::Result<()> {

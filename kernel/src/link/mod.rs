@@ -11,8 +11,8 @@ mod vlan;
 pub use bridge::{Bridge, BridgeOptions, set_hairpin, set_isolated};
 pub use kind::{IpvlanMode, Kind, MacvlanMode, NewLink};
 pub use set::{
-    delete, delete_other_end, move_to, set_alias, set_all_multicast, set_down, set_mac, set_master,
-    set_mtu, set_name, set_promiscuous, set_transmit_queue, set_up,
+    delete, delete_other_end, move_to, set_alias, set_all_multicast, set_arp_notify, set_down,
+    set_mac, set_master, set_mtu, set_name, set_promiscuous, set_transmit_queue, set_up,
 };
 pub use veth::{Veth, VethPeer};
 pub use vlan::{PortVlan, add_vlans, delete_vlans};

@@ -56,6 +56,8 @@ fn a_veth_request_says_what_it_means() {
     for attribute in [
         LinkAttribute::IfName("veth0".into()),
         LinkAttribute::Address(mac.0.to_vec()),
+        LinkAttribute::NumTxQueues(1),
+        LinkAttribute::NumRxQueues(1),
         LinkAttribute::Controller(7),
         LinkAttribute::Mtu(1400),
     ] {
@@ -70,6 +72,8 @@ fn a_veth_request_says_what_it_means() {
         peer.attributes,
         [
             LinkAttribute::IfName("eth0".into()),
+            LinkAttribute::NumTxQueues(1),
+            LinkAttribute::NumRxQueues(1),
             LinkAttribute::Address(vec![2, 0, 0, 0, 0, 2]),
             LinkAttribute::Mtu(1400),
             LinkAttribute::NetNsFd(ns.as_raw_fd()),

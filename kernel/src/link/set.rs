@@ -8,6 +8,11 @@ use super::{IFLA_TARGET_NETNSID, Link, header};
 use crate::netlink::Message;
 use crate::{MacAddress, NetNs};
 
+/// The one attribute of a link's IPv4 settings (`linux/if_link.h`).
+const IFLA_INET_CONF: u16 = 1;
+/// The setting's number (`linux/ip.h`).
+const IPV4_DEVCONF_ARP_NOTIFY: u16 = 22;
+
 /// Brings a link up.
 pub fn set_up(index: u32) -> Message {
     set(format!("bring up link {index}"), index, libc::IFF_UP, libc::IFF_UP)
@@ -41,6 +46,19 @@ pub fn set_alias(index: u32, alias: &str) -> Message {
 pub fn set_mac(index: u32, mac: MacAddress) -> Message {
     set(format!("set the MAC address of link {index} to {mac}"), index, 0, 0)
         .put(libc::IFLA_ADDRESS, &mac.0)
+}
+
+/// Makes the kernel tell the neighbours of a link's IPv4 addresses when the link comes up or its
+/// hardware address is set: `net.ipv4.conf.*.arp_notify`, which needs no `/proc/sys` this way.
+pub fn set_arp_notify(index: u32) -> Message {
+    set(format!("set arp_notify of link {index}"), index, 0, 0).nest(
+        libc::IFLA_AF_SPEC,
+        |families| {
+            families.nest(libc::AF_INET as u16, |ipv4| {
+                ipv4.nest(IFLA_INET_CONF, |settings| settings.put_u32(IPV4_DEVCONF_ARP_NOTIFY, 1))
+            })
+        },
+    )
 }
 
 /// Gives a link, which must be down before Linux 6.3, another name; `EEXIST` if it is taken.

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use super::*;
 use crate::events::{Events, Topic};
-use crate::{NetNs, Rtnl};
+use crate::{NetNs, Rtnl, sysctl};
 
 const BRIDGE: Bridge<'static> =
     Bridge { name: "cbr0", mac: MacAddress([0x0a, 0x58, 10, 0, 1, 1]), mtu: None };
@@ -45,6 +45,16 @@ impl Lab {
         self.rtnl.request(&veth.create()).unwrap();
         self.rtnl.link_by_name("vethtest").unwrap().unwrap()
     }
+}
+
+#[test]
+fn arp_notify_is_on_when_it_was_set() {
+    let mut lab = Lab::new();
+    let bridge = lab.bridge();
+    lab.rtnl.request(&set_arp_notify(bridge.index)).unwrap();
+    let read = |link| sysctl::get(&format!("net/ipv4/conf/{link}/arp_notify")).unwrap();
+    let values = lab.host.run(|| [read("cbr0"), read("default")]).unwrap();
+    assert_eq!(values, ["1", "0"]);
 }
 
 #[test]

@@ -23,8 +23,10 @@ const BATCH: usize = 64;
 const ORDINARY: usize = 64 * 1024;
 /// A dump that the kernel marks as torn is started again this often.
 const DUMP_TRIES: u32 = 10;
-/// The kernel makes no dump part larger than 32 KiB; a single larger message is an error.
-const BUFFER: usize = 64 * 1024;
+/// The kernel makes no part of a list larger than the buffer that it was once read into, and answers of
+/// one message are of a few KiB at most; a larger one is an error. Two of these leave room for all else
+/// in the first 64 KiB that the allocator asks for.
+const BUFFER: usize = 16 * 1024;
 
 const NLMSG_ERROR: u16 = libc::NLMSG_ERROR as u16;
 const NLMSG_DONE: u16 = libc::NLMSG_DONE as u16;
@@ -383,7 +385,7 @@ impl Socket {
                 Ok(length) if length > self.buffer.len() => {
                     return Err(Error::Malformed {
                         what: what.into(),
-                        why: "a message of over 64 KiB",
+                        why: "a message of over 16 KiB",
                     });
                 }
                 Ok(_) => return Ok(true),

@@ -132,7 +132,7 @@ impl<'a> Site<'a> {
     /// an empty one that somebody else's DEL removes: not while the lock is held, but since it was
     /// looked for.
     fn join(&mut self, plan: &Plan) -> Result<(Shared, Link)> {
-        let _bridge_stays = lock::shared()?;
+        let _bridge_stays = lock::shared(&self.container.home)?;
         let before = self.bridge.take();
         let index = before.as_ref().map(|bridge| bridge.index);
         match self.make_port(plan, before) {

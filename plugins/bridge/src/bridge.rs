@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 use kernel::address::Address;
 use kernel::link::{self, BridgeOptions, Link};
 use kernel::netlink::Message;
-use kernel::{Rtnl, address};
+use kernel::{NetNs, Rtnl, address};
 use nix::errno::Errno;
 use plugin_interface::{Error, Result, host_end, settings};
 
@@ -177,7 +177,7 @@ pub(crate) fn remove_if_empty(conf: &NetConf) -> Result<()> {
     if find_empty(&mut host, &name)?.is_empty() {
         return Ok(());
     }
-    let _nobody_comes = lock::exclusive()?;
+    let _nobody_comes = lock::exclusive(&NetNs::current()?)?;
     let garbage = find_empty(&mut host, &name)?;
     host_end::delete(&mut host, &garbage)
 }

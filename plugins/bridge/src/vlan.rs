@@ -1,7 +1,5 @@
 //! The VLANs of a port: `vlan`, `vlanTrunk` and `preserveDefaultVlan`.
 
-use std::collections::BTreeMap;
-
 use cni_conf::conf::NetConf;
 use cni_conf::error::CniError;
 use cni_conf::json::Object;
@@ -12,6 +10,8 @@ use plugin_interface::{Error, Result};
 
 /// The largest VLAN ID (IEEE 802.1Q; 4095 is reserved).
 const GREATEST: i64 = 4094;
+/// How many VLAN IDs there are.
+const TAGS: usize = 4096;
 /// The VLAN that a new port of a bridge is in, untagged in both directions.
 const DEFAULT: u16 = 1;
 
@@ -96,13 +96,18 @@ impl Vlans {
     }
 }
 
-/// Each VLAN with whether it is the native one, and whether it goes out without a tag.
-fn one_by_one(vlans: impl IntoIterator<Item = PortVlan>) -> BTreeMap<u16, (bool, bool)> {
-    let single = |vlan: PortVlan| {
-        let kind = (vlan.pvid, vlan.untagged);
-        vlan.ids.map(move |id| (id, kind))
-    };
-    vlans.into_iter().flat_map(single).collect()
+/// At the place of each VLAN's tag, whether it is the native one, and whether it goes out without a
+/// tag; of two with one tag, the later one counts.
+fn one_by_one(vlans: impl IntoIterator<Item = PortVlan>) -> Vec<Option<(bool, bool)>> {
+    let mut by_tag = vec![None; TAGS];
+    for vlan in vlans {
+        for tag in vlan.ids {
+            if let Some(place) = by_tag.get_mut(usize::from(tag)) {
+                *place = Some((vlan.pvid, vlan.untagged));
+            }
+        }
+    }
+    by_tag
 }
 
 fn native(conf: &NetConf) -> Result<Option<u16>> {

@@ -21,7 +21,7 @@ pub struct Container {
     /// Links, addresses and routes of the namespace.
     pub rtnl: Rtnl,
     /// The host's namespace, in which the plugin runs.
-    home: NetNs,
+    pub home: NetNs,
 }
 
 impl Container {
@@ -65,7 +65,9 @@ impl Container {
     /// The kernel refuses one of them.
     pub fn configure(&mut self, ifname: &str, index: u32, inside: &Inside) -> Result<()> {
         self.netns.run_from(&self.home, || write_settings(ifname, inside))??;
-        let mut requests = vec![link::set_up(index)];
+        let mut requests = Vec::new();
+        requests.extend(inside.has_ipv4().then(|| link::set_arp_notify(index)));
+        requests.push(link::set_up(index));
         requests.extend(inside.ips.iter().map(|ip| {
             if inside.behind_gateways {
                 address::add_alone(index, ip.address)
@@ -143,13 +145,9 @@ impl Container {
 
 /// Settings of a new link that must stand before it comes up.
 fn write_settings(ifname: &str, inside: &Inside) -> Result<()> {
-    let v4 = |key: &str| format!("net/ipv4/conf/{ifname}/{key}");
     let v6 = |key: &str| format!("net/ipv6/conf/{ifname}/{key}");
     // A router on the network must not be able to give the container addresses and routes.
     where_possible(sysctl::set_new(&v6("accept_ra"), "0"))?;
-    if inside.has_ipv4() {
-        where_possible(sysctl::set_new(&v4("arp_notify"), "1"))?;
-    }
     if inside.has_ipv6() {
         // Runtimes turn IPv6 off in new namespaces, for links to come and for the loopback. As a
         // rule it is on, and to turn it on again would take the lock of all links.

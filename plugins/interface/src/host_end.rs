@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use cni_conf::attachment::{Attachment, SALTS, may_be_host_veth_of};
+use cni_conf::attachment::{Attachment, may_be_host_veth_of};
 use cni_conf::plugin::Call;
 use kernel::link::{self, Link, Veth, VethPeer};
 use kernel::netlink::{Error as KernelError, Message};
@@ -51,8 +51,8 @@ impl Names {
         attachment: &Attachment,
         others: &[&str],
     ) -> Result<(Self, Vec<Option<Link>>)> {
-        let Found { own, foreign, others } = look(host, attachment, others)?;
-        let free = names(attachment).into_iter().find(|name| !foreign.contains(name));
+        let Found { names, own, foreign, others } = look(host, attachment, others)?;
+        let free = names.into_iter().find(|name| !foreign.contains(name));
         let none = || Error::NoFreeName { alias: attachment.alias(), tried: foreign.join(", ") };
         Ok((Names { free: free.ok_or_else(none)?, leftovers: own }, others))
     }
@@ -147,7 +147,8 @@ pub fn find_unclaimed(host: &mut Rtnl, inside: &Link) -> Result<Option<Link>> {
 /// The kernel refuses.
 pub fn collect(valid: &Valid<'_>) -> Result<()> {
     let mut host = Rtnl::open()?;
-    let names: HashSet<_> = valid.attachments.iter().flat_map(names).collect();
+    let names: HashSet<_> =
+        valid.attachments.iter().flat_map(Attachment::host_veth_names).collect();
     let is_garbage = |link: &Link| {
         // Another network may begin its names alike; its aliases tell it apart. A veth without an
         // alias is of an ADD that was killed, or is a valid one's in the making.
@@ -177,6 +178,8 @@ pub fn delete(rtnl: &mut Rtnl, links: &[Link]) -> Result<()> {
 
 /// Links under the attachment's names, and others.
 struct Found {
+    /// The attachment's names.
+    names: Vec<String>,
     /// The attachment's own.
     own: Vec<Link>,
     /// The names that other attachments have.
@@ -186,7 +189,7 @@ struct Found {
 }
 
 fn look(host: &mut Rtnl, attachment: &Attachment, others: &[&str]) -> Result<Found> {
-    let names = names(attachment);
+    let names = attachment.host_veth_names();
     let asked: Vec<&str> = names.iter().map(String::as_str).chain(others.iter().copied()).collect();
     let mut found = host.links_by_name(&asked)?;
     let others = found.split_off(names.len());
@@ -194,11 +197,8 @@ fn look(host: &mut Rtnl, attachment: &Attachment, others: &[&str]) -> Result<Fou
     let is_own =
         |link: &Link| link.kind == "veth" && (link.alias == alias || link.alias.is_empty());
     let (own, foreign): (Vec<_>, Vec<_>) = found.into_iter().flatten().partition(is_own);
-    Ok(Found { own, foreign: foreign.into_iter().map(|link| link.name).collect(), others })
-}
-
-fn names(attachment: &Attachment) -> Vec<String> {
-    (0..SALTS).map(|salt| attachment.host_veth_name(salt)).collect()
+    let foreign = foreign.into_iter().map(|link| link.name).collect();
+    Ok(Found { names, own, foreign, others })
 }
 
 /// Whether no attachment has written its name on the other end of this link, which is on the host.

@@ -3,6 +3,7 @@
 //! It says only which addresses had better rest. What is forgotten is free.
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::table::Storage;
@@ -12,6 +13,9 @@ use super::table::Storage;
 const ENTRIES: u64 = 1024;
 /// An address and a time in nanoseconds.
 const ENTRY: u64 = 16 + 8;
+
+/// How many are read at once.
+const BLOCK: u64 = 32;
 
 /// The bytes of the ring.
 pub(super) const LENGTH: u64 = ENTRIES * ENTRY;
@@ -40,23 +44,45 @@ pub(super) fn after(
     after: Duration,
 ) -> io::Result<Vec<[u8; 16]>> {
     let after = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
-    let is_after = |entry: &&[u8]| {
-        let at = entry.last_chunk().copied().map(u64::from_ne_bytes);
-        at.is_some_and(|at| at > after)
-    };
-    let place = |number: u64| (number % ENTRIES * ENTRY) as usize;
-    // They were written in the order of their times: as a rule, the last one is old.
-    let Some(last) = count.checked_sub(1) else { return Ok(Vec::new()) };
-    let mut entry = [0; ENTRY as usize];
-    storage.read(ring + place(last) as u64, &mut entry)?;
-    if !is_after(&&entry[..]) {
-        return Ok(Vec::new());
+    let mut found = Vec::new();
+    let mut end = count;
+    // They were written in the order of their times: as a rule, a few of the last ones are meant.
+    while end > count.saturating_sub(ENTRIES) {
+        let start = block_before(end).max(count.saturating_sub(ENTRIES));
+        let entries = read(storage, ring, start..end)?;
+        let meant = entries.into_iter().rev().take_while(|(_, at)| *at > after);
+        let before = found.len();
+        found.extend(meant.map(|(address, _)| address));
+        if found.len() - before < (end - start) as usize {
+            break;
+        }
+        end = start;
     }
-    let mut bytes = vec![0; LENGTH as usize];
-    storage.read(ring, &mut bytes)?;
-    let entries = (count.saturating_sub(ENTRIES)..count)
-        .filter_map(|number| bytes.get(place(number)..place(number) + ENTRY as usize));
-    Ok(entries.filter(is_after).filter_map(|entry| entry.first_chunk().copied()).collect())
+    found.reverse();
+    Ok(found)
+}
+
+/// Where a block begins that ends here: at most [`BLOCK`] entries, and none beyond the ring's end.
+fn block_before(end: u64) -> u64 {
+    (end - 1) / BLOCK * BLOCK
+}
+
+/// These entries, which are beside each other in the ring.
+fn read(
+    storage: &impl Storage,
+    ring: u64,
+    numbers: Range<u64>,
+) -> io::Result<Vec<([u8; 16], u64)>> {
+    let mut bytes = [0; (BLOCK * ENTRY) as usize];
+    let bytes = &mut bytes[..((numbers.end - numbers.start) * ENTRY) as usize];
+    storage.read(ring + numbers.start % ENTRIES * ENTRY, bytes)?;
+    let (entries, _) = bytes.as_chunks::<{ ENTRY as usize }>();
+    Ok(entries.iter().filter_map(parse).collect())
+}
+
+/// An entry's address and time.
+fn parse(entry: &[u8; ENTRY as usize]) -> Option<([u8; 16], u64)> {
+    Some((*entry.first_chunk()?, u64::from_ne_bytes(*entry.last_chunk()?)))
 }
 
 /// Copies a whole ring.
@@ -89,6 +115,21 @@ mod tests {
         assert_eq!(after(0), [7, 8, 9, 8]);
         assert_eq!(after(2), [9, 8]);
         assert_eq!(after(4), []);
+    }
+
+    #[test]
+    fn all_blocks_are_read_that_have_some() {
+        let mut ring = vec![0; LENGTH as usize];
+        let total = ENTRIES + ENTRIES / 2 + 7;
+        for count in 0..total {
+            let at = Duration::from_secs(count + 1);
+            write(&mut ring, 0, count, address(count), at).unwrap();
+        }
+        for limit in [0, ENTRIES, total - 2 * BLOCK - 1, total - 2 * BLOCK, total - 8, total] {
+            let found = after(&ring, 0, total, Duration::from_secs(limit)).unwrap();
+            let wanted: Vec<u128> = (limit.max(total - ENTRIES)..total).map(u128::from).collect();
+            assert_eq!(numbers(&found), wanted, "after {limit}");
+        }
     }
 
     #[test]

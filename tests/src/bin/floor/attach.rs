@@ -115,6 +115,10 @@ fn addresses_of(link: u32) -> Datagram {
 pub(crate) fn veth(job: &Job, bridge: Option<u32>, v4: Ipv4Addr, netns: &File) -> Datagram {
     let mut peer = vec![0; LINK];
     attribute(&mut peer, libc::IFLA_IFNAME, b"eth0\0");
+    // With more queues than it uses, the kernel waits for a grace period.
+    let one = 1u32.to_ne_bytes();
+    attribute(&mut peer, libc::IFLA_NUM_TX_QUEUES, &one);
+    attribute(&mut peer, libc::IFLA_NUM_RX_QUEUES, &one);
     attribute(&mut peer, libc::IFLA_ADDRESS, &mac(v4));
     attribute(&mut peer, libc::IFLA_NET_NS_FD, &netns.as_raw_fd().to_ne_bytes());
     let data = nested(&[(VETH_INFO_PEER, &peer)]);
@@ -125,6 +129,8 @@ pub(crate) fn veth(job: &Job, bridge: Option<u32>, v4: Ipv4Addr, netns: &File) -
     let made = Datagram::new()
         .message(RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &up)
         .put_text(libc::IFLA_IFNAME, &name)
+        .put(libc::IFLA_NUM_TX_QUEUES, &one)
+        .put(libc::IFLA_NUM_RX_QUEUES, &one)
         .put(libc::IFLA_ADDRESS, &[a & 0xfc | 2, b, c, d, e, f]);
     let made = match bridge {
         Some(bridge) => made.put(libc::IFLA_MASTER, &bridge.to_ne_bytes()),
