@@ -37,6 +37,7 @@ use nix::libc;
 
 use crate::NetNs;
 use crate::netlink::{self, Message, Protocol, Result, Socket};
+use crate::process::child::close_later;
 
 /// `struct nfgenmsg`.
 const HEADER: usize = 4;
@@ -49,6 +50,8 @@ const COMMENT_LIMIT: usize = 128;
 #[derive(Debug)]
 pub struct Nft {
     socket: Socket,
+    /// Whether a transaction was made.
+    changed: bool,
 }
 
 impl Nft {
@@ -57,7 +60,7 @@ impl Nft {
     /// # Errors
     /// The process may not open netlink sockets.
     pub fn open() -> Result<Self> {
-        Ok(Nft { socket: Socket::open(Protocol::Netfilter)? })
+        Ok(Nft { socket: Socket::open(Protocol::Netfilter)?, changed: false })
     }
 
     /// Opens a socket in another namespace; the calling thread stays where it is.
@@ -76,10 +79,21 @@ impl Nft {
         self.transact(&bound("begin an nf_tables transaction", libc::NFNL_MSG_BATCH_BEGIN), changes)
     }
 
+    /// Ends the use of the socket without waiting for the kernel, if anything was changed. The end of
+    /// any netfilter socket waits until what transactions have deleted is forgotten
+    /// (`nft_rcv_nl_event()`), some ten milliseconds, in which the changes are in force already. A
+    /// child process waits in place of this one, which is about to end itself.
+    pub fn leave(self) {
+        if self.changed {
+            close_later(self.socket);
+        }
+    }
+
     fn transact(&mut self, begin: &Message, changes: &[Message]) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
+        self.changed = true;
         let end = bound("end an nf_tables transaction", libc::NFNL_MSG_BATCH_END);
         self.socket.transaction(begin, changes, &end)
     }

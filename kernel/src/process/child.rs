@@ -1,5 +1,5 @@
-//! A child process that sends one datagram, for a request that the kernel answers long after it has
-//! done what its sender waits for.
+//! A child process that waits for the kernel in the place of its parent: for the answer to a datagram
+//! that comes long after what it asks for is done, or for the end of a socket.
 //!
 //! The child makes nothing but system calls, on memory that its parent had prepared: no allocation,
 //! no lock, no destructor. It holds nothing that somebody waits for: the standard streams, which a
@@ -7,7 +7,7 @@
 //! ends when the kernel lets it, whatever becomes of its parent, which does not wait for it: that is
 //! for processes that are about to end themselves.
 
-use std::io::{self, PipeReader, Read};
+use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use nix::errno::Errno;
@@ -28,11 +28,7 @@ impl Child {
     /// # Errors
     /// There is no child: the process may have no other, or nobody would wait for its end.
     pub(crate) fn send(socket: BorrowedFd<'_>, datagram: &[u8]) -> io::Result<Child> {
-        // Orphans go to process 1, which waits for them if it is an init. One that calls plugins
-        // itself is a runtime that is alone in a container, and would collect dead children.
-        if getppid().as_raw() == 1 {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
+        refuse_to_be_collected()?;
         let (report, word) = io::pipe()?;
         // SAFETY: the child calls `send_and_end` alone, which makes system calls only and does not
         // return. It would be sound in a process with threads, too.
@@ -49,6 +45,34 @@ impl Child {
         let told = self.report.read_exact(&mut errno);
         told.ok().map(|()| Errno::from_raw(i32::from_ne_bytes(errno)))
     }
+}
+
+/// Leaves the end of a socket to a child, which waits until this process has closed its own first.
+/// Where there can be no child, this process waits itself.
+pub(crate) fn close_later(socket: impl AsFd) {
+    // What is dropped last, here and below, is what the child waits for.
+    let left = leave(socket.as_fd());
+    drop(socket);
+    drop(left);
+}
+
+fn leave(socket: BorrowedFd<'_>) -> io::Result<PipeWriter> {
+    refuse_to_be_collected()?;
+    let (parent_is_done, own) = io::pipe()?;
+    // SAFETY: as in `Child::send`.
+    #[allow(unsafe_code)]
+    match unsafe { fork() }? {
+        ForkResult::Child => {
+            wait_and_end(socket.as_raw_fd(), parent_is_done.as_raw_fd(), own.as_raw_fd())
+        }
+        ForkResult::Parent { .. } => Ok(own),
+    }
+}
+
+/// Orphans go to process 1, which waits for them if it is an init. One that calls plugins itself is a
+/// runtime that is alone in a container, and would collect dead children.
+fn refuse_to_be_collected() -> io::Result<()> {
+    if getppid().as_raw() == 1 { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
 }
 
 impl AsFd for Child {
@@ -78,6 +102,27 @@ fn send_and_end(socket: RawFd, datagram: &[u8], word: RawFd) -> ! {
             let errno = Errno::last_raw().to_ne_bytes();
             libc::write(1, errno.as_ptr().cast(), errno.len());
         }
+        libc::_exit(0)
+    }
+}
+
+/// The life of a child that closes a socket. `own` is its copy of what the parent closes last.
+#[allow(unsafe_code)]
+fn wait_and_end(socket: RawFd, parent_is_done: RawFd, own: RawFd) -> ! {
+    // SAFETY: system calls on this process's own file descriptors, with a pointer to a value of this
+    // function.
+    unsafe {
+        // With its own copy open it would wait for itself; the younger call may not be known.
+        libc::close(own);
+        libc::dup2(socket, 0);
+        libc::dup2(parent_is_done, 1);
+        libc::close(2);
+        libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0);
+        let mut byte = 0u8;
+        while libc::read(1, (&raw mut byte).cast(), 1) < 0 && Errno::last_raw() == libc::EINTR {}
+        // The grace period that the end of the socket needs is waited for before, without the lock
+        // that other users of the packet filter need.
+        libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0);
         libc::_exit(0)
     }
 }

@@ -108,7 +108,12 @@ impl SpoofCheck {
     fn where_there_is_any(work: impl FnOnce(&mut SpoofCheck) -> Result<()>) -> Result<()> {
         match Self::open() {
             Err(Error::Kernel(error)) if error.is_unsupported() => Ok(()),
-            opened => work(&mut opened?),
+            opened => {
+                let mut check = opened?;
+                let done = work(&mut check);
+                check.nft.leave();
+                done
+            }
         }
     }
 

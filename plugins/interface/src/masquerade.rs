@@ -6,13 +6,15 @@
 //!     map sources6 { … }
 //!     set att-<owner's key> { ::ffff:10.0.1.5 }         one an attachment: the keys it owns
 //!     chain postrouting { multicast return; ip saddr vmap @sources4; ip6 saddr vmap @sources6 }
-//!     chain net-10.0.1.0/24 { ip daddr != 10.0.1.0/24 masquerade }    while somebody jumps there
+//!     chain net-10.0.1.0/24 { ip daddr != 10.0.1.0/24 jump leaving }  while somebody jumps there
+//!     chain leaving { masquerade }
 //! }
 //! ```
 //!
 //! A packet costs one lookup however many containers there are. A change asks only for what is the
 //! attachment's own: its keys stand in the set of its name. What nobody uses but us stays: the
-//! table, the two maps and the base chain, empty.
+//! table, the two maps, the base chain and the one that masquerades: while there is such a rule, connection
+//! tracking keeps its hooks, which to take away and to put back costs the kernel some ten milliseconds.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -36,6 +38,8 @@ const SOURCES4: Set<'static> =
 const SOURCES6: Set<'static> =
     Set { table: TABLE, name: "sources6", key: KeyType::Ipv6, kind: SetKind::VerdictMap };
 const POSTROUTING: Chain<'static> = Chain { table: TABLE, name: "postrouting" };
+/// What leaves its network comes here.
+const LEAVING: Chain<'static> = Chain { table: TABLE, name: "leaving" };
 /// How many rules [`POSTROUTING`] has.
 const RULES: u32 = 4;
 /// What the names of the owners' sets begin with.
@@ -133,15 +137,21 @@ impl Masquerade {
                 return Ok(Some(format!("{address} is not masqueraded any more")));
             }
         }
-        let lost = format!("nf_tables chain {:?} has lost rules", POSTROUTING.name);
-        Ok((!has_rules(POSTROUTING.name, RULES as usize)).then_some(lost))
+        let wanted = [(POSTROUTING, RULES as usize), (LEAVING, 1)];
+        let lost = wanted.into_iter().find(|(chain, count)| !has_rules(chain.name, *count));
+        Ok(lost.map(|(chain, _)| format!("nf_tables chain {:?} has lost rules", chain.name)))
     }
 
     /// Without nf_tables in the kernel nothing is masqueraded, and there is nothing to remove.
     fn where_there_is_any(work: impl FnOnce(&mut Masquerade) -> Result<()>) -> Result<()> {
         match Self::open() {
             Err(Error::Kernel(error)) if error.is_unsupported() => Ok(()),
-            opened => work(&mut opened?),
+            opened => {
+                let mut masquerade = opened?;
+                let done = work(&mut masquerade);
+                masquerade.nft.leave();
+                done
+            }
         }
     }
 
@@ -290,6 +300,9 @@ fn base() -> Vec<Message> {
         SOURCES6.add(""),
         POSTROUTING.add_at(Hook::SourceNat),
         POSTROUTING.flush(),
+        LEAVING.add(),
+        LEAVING.flush(),
+        LEAVING.append(&[Expression::Masquerade], ""),
     ];
     for (map, multicast, prefix) in
         [(SOURCES4, vec![224, 0, 0, 0], 4), (SOURCES6, [&[0xff], &[0; 15][..]].concat(), 8)]
@@ -327,10 +340,8 @@ fn subnets(networks: &[IpNetwork]) -> Vec<Message> {
             negated: true,
         };
         changes.extend([chain.add(), chain.flush()]);
-        changes.push(
-            chain
-                .append(&[Expression::Is(map_of(network).key), leaves, Expression::Masquerade], ""),
-        );
+        let jump = Expression::Act(Verdict::Jump(LEAVING.name.to_owned()));
+        changes.push(chain.append(&[Expression::Is(map_of(network).key), leaves, jump], ""));
     }
     changes
 }

@@ -4,8 +4,15 @@ use super::Subject;
 
 /// The table of `ipMasq`.
 const MASQUERADE: &str = "inet cbr0_masquerade";
-const MASQUERADE_FRAME: [&str; 5] =
-    ["table", "chain postrouting", "rule postrouting ", "set sources4", "set sources6"];
+const MASQUERADE_FRAME: [&str; 7] = [
+    "table",
+    "chain postrouting",
+    "rule postrouting ",
+    "chain leaving",
+    "rule leaving ",
+    "set sources4",
+    "set sources6",
+];
 
 /// What may stay behind after the last DEL of a network.
 #[derive(Debug, Clone)]

@@ -26,11 +26,18 @@ impl Scene<'_> {
     fn bridge(&self) -> Result<u32> {
         Ok(self.host.link("cbr0")?.unwrap().index)
     }
+
+    /// Takes the rules of a chain of the masquerading away.
+    fn flush(&self, chain: &str) -> Result<()> {
+        let table = Table { family: Family::Inet, name: "cbr0_masquerade" };
+        let chain = Chain { table, name: chain };
+        Ok(Nft::open_in(self.host.node.netns())?.commit(&[chain.flush()])?)
+    }
 }
 
 type Damage = fn(&Scene<'_>) -> Result<()>;
 
-const DAMAGES: [(&str, Damage); 12] = [
+const DAMAGES: [(&str, Damage); 13] = [
     ("the host's end of \"cbr0/pod/eth0\" is gone", |scene| {
         Ok(scene.host.node.rtnl()?.request(&link::delete(scene.port))?)
     }),
@@ -71,11 +78,8 @@ const DAMAGES: [(&str, Damage); 12] = [
         let element = Element::new("10.0.1.2".parse().unwrap());
         Ok(Nft::open_in(scene.host.node.netns())?.commit(&map.delete_elements(&[element]))?)
     }),
-    ("nf_tables chain \"postrouting\" has lost rules", |scene| {
-        let table = Table { family: Family::Inet, name: "cbr0_masquerade" };
-        let chain = Chain { table, name: "postrouting" };
-        Ok(Nft::open_in(scene.host.node.netns())?.commit(&[chain.flush()])?)
-    }),
+    ("nf_tables chain \"postrouting\" has lost rules", |scene| scene.flush("postrouting")),
+    ("nf_tables chain \"leaving\" has lost rules", |scene| scene.flush("leaving")),
     ("Failed to find address added by container pod", |scene| {
         let file = scene.host.node.data_dir().join("cbr0/10.0.1.2");
         std::fs::remove_file(file).unwrap();

@@ -28,7 +28,7 @@ const STEPS: [&str; 12] = [
     "reservation, and the lock of the bridge",
     "request: the bridge's addresses",
     "request: make the veth, and what is it",
-    "settings: forwarding, accept_ra, arp_notify",
+    "settings: forwarding, accept_ra",
     "request: container's end up, address, route",
     "request: marks, do port and bridge pass frames",
     "request: announce",
