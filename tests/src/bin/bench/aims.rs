@@ -1,6 +1,8 @@
 //! What the results mean for what the project aims at, in a few lines. Nothing is judged: a busy
 //! machine says little about it.
 
+mod chained;
+
 use std::fmt::Write as _;
 
 use crate::record::{CaseRecord, Record};
@@ -76,6 +78,7 @@ pub(crate) fn aims(record: &Record) -> String {
         }
     }
     text.extend(growth(record).into_iter().chain(largest(record)));
+    text += &chained::lines(record);
     cases(record).for_each(|case| text.extend(spread(case)));
     if text.is_empty() { text } else { format!("\nThe aims\n{text}") }
 }
@@ -132,7 +135,7 @@ mod tests {
     use crate::record::{Row, SubjectRecord, Unit};
     use crate::statistics::Summary;
 
-    fn case(title: &str, medians: &[(&str, f64)]) -> CaseRecord {
+    pub(in crate::aims) fn case(title: &str, medians: &[(&str, f64)]) -> CaseRecord {
         let row = |(suite, median): &(&str, f64)| Row {
             what: "ADD".to_owned(),
             suite: (*suite).to_owned(),
@@ -142,6 +145,19 @@ mod tests {
         CaseRecord { title: title.to_owned(), unit: Unit::Milliseconds, rows }
     }
 
+    pub(in crate::aims) fn record(cases: Vec<CaseRecord>) -> Record {
+        let subject =
+            SubjectRecord { name: String::new(), about: String::new(), cases, costs: vec![] };
+        Record {
+            version: String::new(),
+            kernel: String::new(),
+            cpus: 1,
+            load: String::new(),
+            runs: 1,
+            subjects: vec![subject],
+        }
+    }
+
     #[test]
     fn ratios_are_of_medians_and_growth_is_beyond_the_floors() {
         let cases = vec![
@@ -149,17 +165,7 @@ mod tests {
             case("bridge + host-local, 1000 Pods on the node", &[(FLOOR, 4.0), (OURS, 6.6)]),
             case("TCP", &[(OURS, 9.0), ("by hand", 10.0), ("by hand again", 9.5)]),
         ];
-        let subject =
-            SubjectRecord { name: String::new(), about: String::new(), cases, costs: vec![] };
-        let record = Record {
-            version: String::new(),
-            kernel: String::new(),
-            cpus: 1,
-            load: String::new(),
-            runs: 1,
-            subjects: vec![subject],
-        };
-        let text = aims(&record);
+        let text = aims(&record(cases));
         for words in [
             "ADD: cbr0 / floor: 1.10 (aim: <= 1.3)",
             "ADD: reference / cbr0: 10.00",

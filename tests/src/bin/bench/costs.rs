@@ -8,6 +8,7 @@ use cbr0_tests::strace::{Strace, names_a_file};
 use crate::job::Job;
 use crate::memory;
 use crate::record::Cost;
+use crate::watch::{self, Watch};
 
 /// Counts a verb. `call` makes a call that can be made now, and is asked twice; `undo` makes it
 /// possible once more.
@@ -22,6 +23,8 @@ pub(crate) fn count(
     call: impl Fn() -> Call,
     undo: impl Fn() -> Result<()>,
 ) -> Result<Cost> {
+    let name = format!("{title}: counting {verb} of {}", job.suite.label);
+    let _watch = Watch::over(name, watch::PREPARATION);
     let (answer, names) = strace.names(call(), host)?;
     if let Some(error) = answer.failure() {
         return Err(job.failed(verb, &error.to_string()));

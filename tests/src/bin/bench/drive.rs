@@ -9,6 +9,7 @@ use crate::record::{CaseRecord, Row};
 use crate::removal;
 use crate::statistics::Summary;
 use crate::subject::{Case, Lane, Sample};
+use crate::watch::{self, Watch};
 
 /// A lane whose turn takes longer than this has fewer of them, so that it does not take more time
 /// than the turns of this length would.
@@ -23,9 +24,14 @@ const FEW: usize = 10;
 pub(crate) fn measure(subject: &str, case: Case, runs: usize) -> Result<CaseRecord> {
     let mut progress = Progress::begin(format!("{subject}: {}", case.title));
     progress.say("preparing");
+    let title = format!("{subject}: {}", case.title);
+    let prepared = {
+        let _watch = Watch::over(format!("{title}: preparing"), watch::PREPARATION);
+        (case.prepare)()?
+    };
     let mut lanes = Vec::new();
-    for lane in (case.prepare)()? {
-        lanes.push(Measured::warm_up(lane, runs)?);
+    for lane in prepared {
+        lanes.push(Measured::warm_up(&title, lane, runs)?);
     }
     let count = lanes.len();
     for round in 0..runs {
@@ -46,6 +52,8 @@ pub(crate) fn measure(subject: &str, case: Case, runs: usize) -> Result<CaseReco
 
 /// A lane, and what its turns gave.
 struct Measured {
+    /// What it is called where it hangs.
+    name: String,
     lane: Lane,
     /// How many turns it gets.
     turns: usize,
@@ -55,20 +63,28 @@ struct Measured {
 impl Measured {
     /// The first turn makes what all share, and its results are nobody's; the second tells how long
     /// a turn is.
-    fn warm_up(mut lane: Lane, runs: usize) -> Result<Measured> {
-        (lane.turn)()?;
+    fn warm_up(title: &str, lane: Lane, runs: usize) -> Result<Measured> {
+        let name = format!("{title}: a turn of {}", lane.suite);
+        let mut measured = Measured { name, lane, turns: 0, taken: Vec::new() };
+        measured.take()?;
         let begun = Instant::now();
-        (lane.turn)()?;
-        let turns = turns(begun.elapsed(), runs);
-        Ok(Measured { lane, turns, taken: Vec::new() })
+        measured.take()?;
+        measured.turns = turns(begun.elapsed(), runs);
+        Ok(measured)
     }
 
     /// Takes its turn, if it has one in this round: they are spread evenly.
     fn turn(&mut self, round: usize, rounds: usize) -> Result<()> {
         if round * self.turns / rounds < (round + 1) * self.turns / rounds {
-            self.taken.push((self.lane.turn)()?);
+            let samples = self.take()?;
+            self.taken.push(samples);
         }
         Ok(())
+    }
+
+    fn take(&mut self) -> Result<Vec<Sample>> {
+        let _watch = Watch::over(self.name.clone(), watch::TURN);
+        (self.lane.turn)()
     }
 
     fn values(&self, what: &str) -> Vec<f64> {
@@ -115,7 +131,8 @@ mod tests {
     fn turns_are_spread_and_of_their_number() -> Result<()> {
         let lane = || Lane { suite: String::new(), turn: Box::new(|| Ok(Vec::new())) };
         for turns in 1..=7 {
-            let mut measured = Measured { lane: lane(), turns, taken: Vec::new() };
+            let mut measured =
+                Measured { name: String::new(), lane: lane(), turns, taken: Vec::new() };
             (0..7).try_for_each(|round| measured.turn(round, 7))?;
             assert_eq!(measured.taken.len(), turns);
         }

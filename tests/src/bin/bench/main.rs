@@ -13,27 +13,35 @@
 mod aims;
 mod bridge;
 mod by_hand;
+mod chain;
 mod costs;
 mod crowd;
 mod data_path;
 mod drive;
+mod filter;
 mod held;
 mod ipam;
 mod job;
+mod list;
+mod mappings;
 mod memory;
 mod plot;
 mod pods;
+mod portmap;
 mod profile;
 mod progress;
 mod ptp;
+mod rates;
 mod record;
 mod removal;
+mod rival;
 mod statistics;
 mod subject;
 mod suite;
 mod supervisor;
 mod table;
 mod timing;
+mod watch;
 mod worker;
 
 use std::io::Write as _;
@@ -52,7 +60,8 @@ struct Cli {
     /// What to measure; everything if none is named.
     #[arg(value_name = "SUBJECT", value_parser = subject::names())]
     subjects: Vec<String>,
-    /// Only comparisons whose title has these words in it, and nothing is counted.
+    /// Only comparisons whose title has these words in it, and nothing is counted. With --from, only
+    /// those are in the plot.
     #[arg(long, value_name = "WORDS")]
     case: Option<String>,
     /// A few runs of everything that needs no patience: to see that it works.
@@ -90,7 +99,7 @@ impl Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match (&cli.from, cli.supervisor) {
-        (Some(record), _) => worker::plot(record, cli.svg.as_deref()),
+        (Some(record), _) => worker::plot(record, &cli),
         (None, Some(supervisor)) => worker::run(supervisor, &cli),
         (None, None) => supervisor::run(),
     };

@@ -18,7 +18,7 @@ pub(crate) fn svg(record: &Record) -> String {
     let suites = suites(&lines);
     let mut plot = Plot { svg: String::new(), y: MARGIN, suites };
     plot.legend();
-    for unit in [Unit::Milliseconds, Unit::Microseconds, Unit::GigabitsPerSecond] {
+    for unit in Unit::ALL {
         let block: Vec<_> = lines.iter().filter(|line| line.unit == unit).collect();
         plot.block(&block, unit);
     }

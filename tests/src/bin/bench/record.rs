@@ -74,15 +74,23 @@ pub(crate) enum Unit {
     /// Throughput.
     #[serde(rename = "Gbit/s")]
     GigabitsPerSecond,
+    /// Throughput.
+    #[serde(rename = "Mbit/s")]
+    MegabitsPerSecond,
 }
 
 impl Unit {
+    /// All, in the order in which a plot has them.
+    pub(crate) const ALL: [Unit; 4] =
+        [Unit::Milliseconds, Unit::Microseconds, Unit::GigabitsPerSecond, Unit::MegabitsPerSecond];
+
     /// As it is written behind a number.
     pub(crate) fn symbol(self) -> &'static str {
         match self {
             Unit::Milliseconds => "ms",
             Unit::Microseconds => "µs",
             Unit::GigabitsPerSecond => "Gbit/s",
+            Unit::MegabitsPerSecond => "Mbit/s",
         }
     }
 }
@@ -121,6 +129,15 @@ impl Record {
             runs: setting.runs,
             subjects: Vec::new(),
         }
+    }
+
+    /// Without the comparisons whose title has not these words in it.
+    #[must_use]
+    pub(crate) fn only(mut self, words: &str) -> Self {
+        for subject in &mut self.subjects {
+            subject.cases.retain(|case| case.title.contains(words));
+        }
+        self
     }
 
     /// As it is written to a file.

@@ -6,7 +6,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::record::{Cost, Unit};
 use crate::suite::Suite;
-use crate::{bridge, data_path, ipam, profile, ptp};
+use crate::{bridge, chain, data_path, ipam, portmap, profile, ptp, rates};
 
 /// Something that is measured.
 pub(crate) trait Subject {
@@ -34,6 +34,9 @@ pub(crate) fn all() -> Vec<Box<dyn Subject>> {
         Box::new(bridge::Bridge),
         Box::new(ptp::Ptp),
         Box::new(ipam::HostLocal),
+        Box::new(portmap::Portmap),
+        Box::new(chain::Chain),
+        Box::new(rates::Rates),
         Box::new(data_path::DataPath),
         Box::new(profile::Profile),
     ]

@@ -106,7 +106,7 @@ impl Suite {
 }
 
 /// What the reference needs to find `iptables` and `nft`, and they their libraries.
-fn firewall() -> BTreeMap<String, String> {
+pub(crate) fn firewall() -> BTreeMap<String, String> {
     let Some(folder) = Part::Firewall.find() else { return BTreeMap::new() };
     let unpacked = folder.join("unpacked");
     let libraries =

@@ -40,10 +40,17 @@ pub(crate) fn run(supervisor: i32, cli: &Cli) -> Result<ExitCode> {
 }
 
 /// Makes the plot of results from earlier.
-pub(crate) fn plot(record: &Path, svg: Option<&Path>) -> Result<ExitCode> {
-    let text = fs::read_to_string(record).context(|| format!("read {}", record.display()))?;
-    let record = Record::from_json(&text)?;
-    if let Some(file) = svg {
+pub(crate) fn plot(file: &Path, cli: &Cli) -> Result<ExitCode> {
+    let text = fs::read_to_string(file).context(|| format!("read {}", file.display()))?;
+    let mut record = Record::from_json(&text)?;
+    if let Some(words) = &cli.case {
+        record = record.only(words);
+        if record.subjects.iter().all(|subject| subject.cases.is_empty()) {
+            let why = format!("{}: no title has {words:?} in it", file.display());
+            return Err(LabError::Wrong(why));
+        }
+    }
+    if let Some(file) = &cli.svg {
         write(file, &plot::svg(&record))?;
     }
     Ok(ExitCode::SUCCESS)
