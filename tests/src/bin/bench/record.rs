@@ -179,3 +179,40 @@ fn first_word(path: impl AsRef<Path>) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.split_whitespace().next().unwrap_or("?").to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparisons_are_chosen_by_words_of_their_titles() {
+        let case = |title: &str| CaseRecord {
+            title: title.to_owned(),
+            unit: Unit::Milliseconds,
+            rows: Vec::new(),
+        };
+        let subject = |name: &str, cases| SubjectRecord {
+            name: name.to_owned(),
+            about: String::new(),
+            cases,
+            costs: Vec::new(),
+        };
+        let record = Record {
+            version: String::new(),
+            kernel: String::new(),
+            cpus: 1,
+            load: String::new(),
+            runs: 1,
+            subjects: vec![
+                subject("one", vec![case("one, alone"), case("one, twice")]),
+                subject("two", vec![case("two, alone"), case("two, twice")]),
+            ],
+        };
+        let titles = |record: &Record| {
+            let cases = record.subjects.iter().flat_map(|subject| &subject.cases);
+            cases.map(|case| case.title.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(titles(&record.clone().only("alone")), ["one, alone", "two, alone"]);
+        assert_eq!(titles(&record.only("three")), [""; 0]);
+    }
+}

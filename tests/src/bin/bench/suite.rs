@@ -17,6 +17,9 @@ pub(crate) const FLOOR: &str = "floor";
 /// The label of the reference's release that ours is compared with.
 pub(crate) const REFERENCE: &str = "reference";
 
+/// The label of an older build of it, Debian's.
+pub(crate) const REFERENCE_DEBIAN: &str = "reference (Debian)";
+
 /// The plugins that the floor stands for.
 const FLOORS: [&str; 3] = ["bridge", "ptp", "host-local"];
 
@@ -49,7 +52,7 @@ impl Suite {
         ];
         let firewall = firewall();
         for (label, part) in
-            [(REFERENCE, Part::Reference), ("reference (Debian)", Part::ReferenceDebian)]
+            [(REFERENCE, Part::Reference), (REFERENCE_DEBIAN, Part::ReferenceDebian)]
         {
             match part.find() {
                 Some(folder) => suites.push(Suite::plugins(label, folder, firewall.clone())),

@@ -13,6 +13,8 @@ use cbr0_tests::{LabError, Result};
 use nix::errno::Errno;
 use nix::sys::wait::wait;
 
+use crate::watch::{self, Watch};
+
 /// What a timed call left.
 pub(crate) struct Timed {
     /// When the plugin was started.
@@ -40,6 +42,7 @@ pub(crate) fn milliseconds(time: Duration) -> f64 {
 /// # Errors
 /// It cannot be run, or fails.
 pub(crate) fn time(call: &Call, host: &Node) -> Result<Timed> {
+    let _watch = Watch::over(command_name(call), watch::CALL);
     let timed = host.netns().run(|| run(call))??;
     settle()?;
     Ok(timed)
@@ -51,6 +54,7 @@ pub(crate) fn time(call: &Call, host: &Node) -> Result<Timed> {
 /// # Errors
 /// One cannot be run, or fails.
 pub(crate) fn time_all(calls: &[Call], host: &Node) -> Result<(f64, Vec<String>)> {
+    let _watch = calls.first().map(|call| Watch::over(command_name(call), watch::CALL));
     let start = Barrier::new(calls.len());
     let one = |call| {
         host.netns().run(|| {

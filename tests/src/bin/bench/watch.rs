@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::say;
 
-/// Longer than any turn takes, on a busy machine too.
-pub(crate) const TURN: Duration = Duration::from_secs(60);
+/// Longer than any call takes, or many at once, on a busy machine too.
+pub(crate) const CALL: Duration = Duration::from_secs(60);
+/// Longer than a turn, which is of several calls.
+pub(crate) const TURN: Duration = Duration::from_secs(120);
 /// Longer than the scenes of a case take to build, with a thousand Pods on each.
 pub(crate) const PREPARATION: Duration = Duration::from_secs(300);
 
