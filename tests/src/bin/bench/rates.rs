@@ -38,7 +38,7 @@ impl Subject for Rates {
     }
 
     fn cases(&self, setting: &Setting) -> Vec<Case> {
-        let length = Duration::from_millis(if setting.short { 100 } else { 1_000 });
+        let length = Duration::from_millis(if setting.short { 100 } else { 2_000 });
         let rivals = rival::by_default(setting, &["bridge", "host-local", "bandwidth"]);
         LIMITS.into_iter().map(|limit| case(rivals.clone(), limit, length)).collect()
     }
@@ -135,7 +135,8 @@ fn send(mut stream: TcpStream) {
     while stream.write_all(&chunk).is_ok() {}
 }
 
-/// In Mbit/s, of what is read after a quarter of the time: by then the burst is used up.
+/// In Mbit/s, of what is read in the second half of the time: by then the burst is used up, and TCP
+/// has found out that there is a limit.
 fn receive(mut stream: &TcpStream, length: Duration) -> Result<f64> {
     let mut buffer = vec![0; 64 << 10];
     let opened = Instant::now();
@@ -147,7 +148,7 @@ fn receive(mut stream: &TcpStream, length: Duration) -> Result<f64> {
             return Err(early).context(|| "receive from a limited Pod".to_owned());
         }
         let now = Instant::now();
-        if now - opened < length / 4 {
+        if now - opened < length / 2 {
             begun = now;
         } else {
             bytes += read;

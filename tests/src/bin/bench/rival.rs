@@ -34,15 +34,17 @@ impl Backend {
     }
 }
 
-/// All that have these plugins, each as it works by default.
+/// All that have these plugins, each as it works by default. Debian's older release is left out: the
+/// CHECK of its portmap wants IPv6, and fails without.
 pub(crate) fn by_default(setting: &Setting, plugins: &[&str]) -> Vec<Rival> {
-    let has_all = |suite: &&Suite| plugins.iter().all(|plugin| suite.has(plugin));
+    let has_all = |suite: &&Suite| {
+        suite.label != REFERENCE_DEBIAN && plugins.iter().all(|plugin| suite.has(plugin))
+    };
     let rival = |suite: &Suite| Rival { suite: suite.clone(), backend: Backend::Iptables };
     setting.suites.iter().filter(has_all).map(rival).collect()
 }
 
-/// All that have these plugins, and the reference's release once more with `nft`. Debian's older one is
-/// left out: the CHECK of its portmap wants IPv6, and fails without.
+/// All that have these plugins, and the reference's release once more with `nft`.
 pub(crate) fn by_backend(setting: &Setting, plugins: &[&str]) -> Vec<Rival> {
     let with_nft = |rival: Rival| {
         let mut suite = rival.suite.clone();
@@ -51,6 +53,5 @@ pub(crate) fn by_backend(setting: &Setting, plugins: &[&str]) -> Vec<Rival> {
         let is_able = rival.suite.label == REFERENCE;
         [Some(rival), is_able.then_some(other)].into_iter().flatten()
     };
-    let is_sound = |rival: &Rival| rival.suite.label != REFERENCE_DEBIAN;
-    by_default(setting, plugins).into_iter().filter(is_sound).flat_map(with_nft).collect()
+    by_default(setting, plugins).into_iter().flat_map(with_nft).collect()
 }
