@@ -9,7 +9,7 @@ use cbr0_tests::pod::Pod;
 use cbr0_tests::require::{self, Part};
 use cbr0_tests::runtime::{Network, Runtime};
 use cbr0_tests::{Outcome, Result, bins};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// The one address that the network has.
 const ADDRESS: &str = "10.0.1.7";
@@ -24,19 +24,17 @@ struct Scene {
 impl Scene {
     /// `None` when the test must end.
     fn new() -> Result<Option<Self>> {
-        Self::with(json!({}))
+        Self::with(false)
     }
 
-    /// With more keys of the plugin.
-    fn with(keys: Value) -> Result<Option<Self>> {
+    /// With `ipMasq`, or without.
+    fn with(masquerading: bool) -> Result<Option<Self>> {
         if !require::root()? {
             return Ok(None);
         }
         let (host, pod) = (Node::create("host")?, Pod::create("pod")?);
         let ipam = json!({"type": "host-local", "dataDir": host.data_dir(), "subnet": "10.0.1.0/24", "rangeStart": ADDRESS, "rangeEnd": ADDRESS});
-        let mut plugin =
-            json!({"type": "bridge", "bridge": "cbr0", "isGateway": true, "ipam": ipam});
-        plugin.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        let plugin = json!({"type": "bridge", "bridge": "cbr0", "isGateway": true, "ipMasq": masquerading, "ipam": ipam});
         let list = json!({"cniVersion": "1.1.0", "name": "net", "plugins": [plugin]});
         let scene = Scene { network: Network::from_value(&list)?, host, pod };
         scene.runtime()?.add(&scene.network, &scene.pod.attachment())?;
@@ -108,7 +106,7 @@ fn nobody_waits_for_the_child_who_reads_the_plugins_output() -> Outcome {
 /// That strace ends means that both children have ended, too.
 #[test]
 fn the_child_that_closes_the_packet_filters_socket_needs_no_close_range() -> Outcome {
-    let Some(scene) = Scene::with(json!({"ipMasq": true}))? else { return Ok(()) };
+    let Some(scene) = Scene::with(true)? else { return Ok(()) };
     let Some(strace) = require::part(Part::Strace)? else { return Ok(()) };
     let log = scene.host.folder().join("log");
     let (strace, log_path) = (strace.to_string_lossy(), log.to_string_lossy());
