@@ -1,7 +1,9 @@
 //! The mapped ports of this host: who has which, and how they change hands.
 
+mod questions;
+mod wanted;
+
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use cni_conf::attachment::{Attachment, network_key};
 use kernel::netlink::Message;
@@ -10,49 +12,19 @@ use nix::errno::Errno;
 use plugin_interface::{Error, Result, Valid};
 
 use crate::claims;
-use crate::conditions::Condition;
-use crate::mapping::{Mapping, Place};
+use crate::mapping::Mapping;
 use crate::record::{self, Line, Pod, Written};
-use crate::table::{self, GUARDED, Maps, TABLE, key};
+use crate::table::{self, Maps, TABLE, key};
+use questions::owner_of;
+pub(crate) use wanted::Wanted;
+use wanted::{elements, give, map};
 
 /// How often a change is tried that others get in the way of.
 const TRIES: usize = 5;
 
-/// What an attachment shall have.
-#[derive(Debug)]
-pub(crate) struct Wanted<'a> {
-    pub(crate) attachment: &'a Attachment,
-    pub(crate) mappings: Vec<Mapping>,
-    pub(crate) pods: Vec<Pod>,
-    /// Of IPv4 and of IPv6; with any, the network has maps of its own.
-    pub(crate) conditions: [&'a [Condition]; 2],
-}
-
-impl Wanted<'_> {
-    fn has_own_maps(&self) -> bool {
-        self.conditions.iter().any(|conditions| !conditions.is_empty())
-    }
-
-    pub(crate) fn maps(&self) -> Maps {
-        let own = self.has_own_maps().then(|| network_key(&self.attachment.network));
-        Maps::new(own.as_deref())
-    }
-
-    fn has(&self, address: IpAddr) -> bool {
-        self.pods.iter().any(|pod| pod.address == address)
-    }
-}
-
 /// The mapped ports.
 pub(crate) struct Ports {
     nft: Nft,
-}
-
-/// Who has a place, and what it leads to.
-struct Holder {
-    owner: String,
-    /// Who it is, for people.
-    label: String,
 }
 
 impl Ports {
@@ -112,43 +84,6 @@ impl Ports {
         Error::all(steps).map(|()| freed)
     }
 
-    /// What is not as [`Ports::add`] made it.
-    pub(crate) fn difference(&mut self, wanted: &Wanted<'_>) -> Result<Option<String>> {
-        let owner = wanted.attachment.owner_key();
-        let record = record::read(&mut self.nft, &owner)?.unwrap_or_default();
-        let maps = wanted.maps();
-        for mapping in &wanted.mappings {
-            let is_it = |line: &Written| match &line.line {
-                Line::Map { mapping: has, .. } | Line::Wait { mapping: has, .. } => has == mapping,
-                _ => false,
-            };
-            let there = self.nft.element(&maps.of(&mapping.place), &key(&mapping.place))?;
-            let leads = match record.iter().find(|line| is_it(line)).map(|line| &line.line) {
-                Some(Line::Map { .. }) => there.and_then(|it| it.target) == Some(mapping.target),
-                waits => waits.is_some(),
-            };
-            if !leads {
-                let Mapping { place, target } = mapping;
-                return Ok(Some(format!("{place} does not lead to {target} any more")));
-            }
-        }
-        self.lost_disguise(&wanted.pods)
-    }
-
-    fn lost_disguise(&mut self, pods: &[Pod]) -> Result<Option<String>> {
-        for pod in pods {
-            for (set, element) in elements(pod) {
-                if self.nft.element(&set, &element)?.is_none() {
-                    let address = pod.address;
-                    return Ok(Some(format!("{address} is not in set {:?} any more", set.name)));
-                }
-            }
-        }
-        let rules = self.nft.rules(&TABLE)?;
-        let damaged = table::damaged(|name| rules.iter().filter(|it| it.chain == name).count());
-        Ok(damaged.map(|chain| format!("nf_tables chain {chain:?} has lost rules")))
-    }
-
     /// The changes that give an attachment its ports, after all that is in the way has been removed:
     /// what it has of an earlier ADD, and owners that are dead. IPAM gave it the address, so who else
     /// has ports that lead there is dead.
@@ -187,41 +122,6 @@ impl Ports {
         }
         changes.extend(give(wanted, maps, &waiting, &heirs));
         Ok(changes)
-    }
-
-    /// Who has a place that is wanted, or one that overlaps it.
-    fn holders(&mut self, wanted: &Wanted<'_>, maps: &Maps) -> Result<Vec<(Mapping, Holder)>> {
-        let mut holders = Vec::new();
-        for mapping in &wanted.mappings {
-            let place = mapping.place;
-            let anywhere = Place { address: None, ..place };
-            for place in BTreeSet::from([place, anywhere]) {
-                let there = self.nft.element(&maps.of(&place), &key(&place))?;
-                holders.extend(there.map(|it| (*mapping, Holder::of_label(&it.comment))));
-            }
-            if place.address.is_none() {
-                for owner in claims::owners(&mut self.nft, maps, &place)? {
-                    let label = self.label_of(&owner)?;
-                    holders.push((*mapping, Holder { owner, label }));
-                }
-            }
-        }
-        Ok(holders)
-    }
-
-    fn label_of(&mut self, owner: &str) -> Result<String> {
-        let record = record::read(&mut self.nft, owner)?.unwrap_or_default();
-        let label = record.into_iter().find_map(|written| match written.line {
-            Line::For { label } => Some(label),
-            _ => None,
-        });
-        Ok(label.unwrap_or_else(|| owner.to_owned()))
-    }
-
-    /// Whether one of an owner's ports leads to such an address.
-    fn leads_to(&mut self, owner: &str, is_meant: impl Fn(IpAddr) -> bool) -> Result<bool> {
-        let record = record::read(&mut self.nft, owner)?.unwrap_or_default();
-        Ok(mapped(&record).any(|(mapping, _)| is_meant(mapping.target.ip())))
     }
 
     /// The changes that remove what an owner has. Somebody may have flushed a map: only what is
@@ -278,12 +178,6 @@ impl Ports {
     }
 }
 
-impl Holder {
-    fn of_label(label: &str) -> Holder {
-        Holder { owner: owner_of(label), label: label.to_owned() }
-    }
-}
-
 /// The maps that an owner's ports may be in.
 struct MapsOf {
     all: Maps,
@@ -329,77 +223,6 @@ fn nexts(record: &[Written]) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The owner's key behind a comment, which holds the triple in clear if it fits.
-fn owner_of(label: &str) -> String {
-    Attachment::parse_alias(label).map_or_else(|| label.to_owned(), |it| it.owner_key())
-}
-
 fn is_same_container(label: &str, attachment: &Attachment) -> bool {
     Attachment::parse_alias(label).is_some_and(|it| it.container_id == attachment.container_id)
-}
-
-/// The elements by which what goes to a container is disguised.
-fn elements(pod: &Pod) -> impl Iterator<Item = (Set<'static>, Element)> {
-    pod.disguises.iter().filter_map(|disguise| {
-        let set = disguise.set(pod.address.is_ipv6())?;
-        Some((set, disguise.element(&pod.link, pod.address)))
-    })
-}
-
-/// The changes that are an attachment's own. For the ports in `waiting` it waits, and `heirs` wait for
-/// its.
-fn give(
-    wanted: &Wanted<'_>,
-    maps: &Maps,
-    waiting: &[(Mapping, String)],
-    heirs: &[String],
-) -> Vec<Message> {
-    let owner = wanted.attachment.owner_key();
-    let label = record::label(wanted.attachment);
-    let own_maps = wanted.has_own_maps();
-    let waits = |mapping: &Mapping| waiting.iter().any(|(it, _)| it == mapping);
-    let lines = wanted.mappings.iter().map(|mapping| match waits(mapping) {
-        true => Line::Wait { mapping: *mapping, own_maps },
-        false => Line::Map { mapping: *mapping, own_maps },
-    });
-    let pods = wanted.pods.iter().cloned().map(Line::Pod);
-    let who = Line::For { label: label.clone() };
-    let heirs = heirs.iter().map(|heir| Line::Next { owner: heir.clone() });
-    let lines: Vec<_> = [who].into_iter().chain(pods).chain(lines).chain(heirs).collect();
-    let mut changes = record::create(&owner, &lines);
-    let now: Vec<_> = wanted.mappings.iter().filter(|it| !waits(it)).copied().collect();
-    changes.extend(map(maps, &now, &owner, &label));
-    for pod in &wanted.pods {
-        changes.extend(
-            elements(pod).flat_map(|(set, element)| {
-                set.add_elements(&[element.with_comment(label.clone())])
-            }),
-        );
-        changes.extend(GUARDED.ensure_elements(&[Element::port(&pod.link)]));
-    }
-    let holders: BTreeSet<_> = waiting.iter().map(|(_, holder)| holder).collect();
-    let next = Line::Next { owner };
-    changes.extend(holders.into_iter().map(|holder| record::append(holder, &next)));
-    changes
-}
-
-/// The changes by which these ports lead to an owner.
-fn map(maps: &Maps, mappings: &[Mapping], owner: &str, label: &str) -> Vec<Message> {
-    let mut changes = Vec::new();
-    for ipv6 in [false, true] {
-        for addressed in [false, true] {
-            let of_map =
-                |it: &&Mapping| it.place.ipv6 == ipv6 && it.place.address.is_some() == addressed;
-            let elements: Vec<_> = mappings
-                .iter()
-                .filter(of_map)
-                .map(|it| key(&it.place).to_target(it.target).with_comment(label))
-                .collect();
-            if let Some(first) = mappings.iter().find(of_map) {
-                changes.extend(maps.of(&first.place).add_elements(&elements));
-            }
-        }
-    }
-    changes.extend(mappings.iter().flat_map(|mapping| claims::claim(maps, mapping, owner)));
-    changes
 }
