@@ -11,6 +11,7 @@ mod chain;
 mod element;
 mod expression;
 mod field;
+mod forwarding;
 mod generation;
 mod interval;
 mod list;

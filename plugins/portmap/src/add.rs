@@ -27,26 +27,26 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
     // Flows of UDP have no end: one that another container had, or nobody, would stay as it is.
     let flows = flows(&wanted.mappings, &[libc::IPPROTO_UDP], false);
     let forgotten = forget(&flows);
-    forgotten.map_err(|error| error.undone(remove(&call.attachment)))?;
+    forgotten.map_err(|error| error.undone(remove(&call.attachment).map(drop)))?;
     Ok(previous.result)
 }
 
-/// Takes all ports of an attachment back.
-pub(crate) fn remove(attachment: &Attachment) -> Result<()> {
+/// Takes all ports of an attachment back; whether it had any.
+pub(crate) fn remove(attachment: &Attachment) -> Result<bool> {
     where_there_is_any(|ports| ports.remove(&attachment.owner_key()))
 }
 
 /// Does something that takes ports back, and has the flows forgotten that still lead to whoever had
-/// them. Without nf_tables in the kernel there is nothing to take back.
+/// them; whether there were any. Without nf_tables in the kernel there is nothing to take back.
 pub(crate) fn where_there_is_any(
     work: impl FnOnce(&mut Ports) -> Result<Vec<Mapping>>,
-) -> Result<()> {
+) -> Result<bool> {
     let freed = match Ports::open() {
-        Err(Error::Kernel(error)) if error.is_unsupported() => return Ok(()),
+        Err(Error::Kernel(error)) if error.is_unsupported() => return Ok(false),
         opened => work(&mut opened?)?,
     };
     let protocols = [libc::IPPROTO_UDP, libc::IPPROTO_TCP];
-    forget(&flows(&freed, &protocols, true))
+    forget(&flows(&freed, &protocols, true)).map(|()| !freed.is_empty())
 }
 
 /// What the attachment shall have; `None` if no port is mapped to any of its addresses.

@@ -5,7 +5,7 @@
 //! by the attachment ([`record`]).
 //!
 //! Read in this order: [`conf`] (what is asked for), [`add`] (the story, from top to bottom),
-//! [`ports`] (who has which port), [`check`].
+//! [`ports`] (who has which port), [`check`]. [`reference`] knows what the Go plugin made.
 #![forbid(unsafe_code)]
 
 mod add;
@@ -16,6 +16,7 @@ mod conf;
 mod mapping;
 mod ports;
 mod record;
+mod reference;
 mod table;
 
 use std::path::Path;
@@ -41,8 +42,8 @@ impl Plugin for PortMap {
         Ok(add::add(call)?)
     }
 
-    fn del(&self, call: &Call, _netns: Option<&Path>) -> std::result::Result<(), CniError> {
-        Ok(add::remove(&call.attachment)?)
+    fn del(&self, call: &Call, netns: Option<&Path>) -> std::result::Result<(), CniError> {
+        Ok(del(call, netns)?)
     }
 
     fn check(&self, call: &Call, _netns: &Path) -> std::result::Result<(), CniError> {
@@ -58,10 +59,17 @@ impl Plugin for PortMap {
     }
 }
 
-/// Takes back what no valid attachment of the network owns.
+/// Takes back what the attachment owns; without anything, what the reference plugin made for it.
+fn del(call: &Call, netns: Option<&Path>) -> Result<()> {
+    if add::remove(&call.attachment)? { Ok(()) } else { reference::remove(call, netns) }
+}
+
+/// Takes back what no valid attachment of the network owns, and what the reference plugin made for
+/// none.
 fn gc(upkeep: &Upkeep) -> Result<()> {
     let Some(valid) = Valid::of(upkeep)? else { return Ok(()) };
-    add::where_there_is_any(|ports| ports.collect(&valid))
+    let own = add::where_there_is_any(|ports| ports.collect(&valid)).map(drop);
+    Error::all([own, reference::collect(&valid)])
 }
 
 /// Looks at what an ADD would look at first.

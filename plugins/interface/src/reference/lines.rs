@@ -1,10 +1,11 @@
-//! Rules of `iptables-legacy` that are known word by word.
+//! A table of `iptables-legacy`, for plugins that know what of it is theirs.
 
 use std::net::IpAddr;
 
 use kernel::nft::Family;
 
 use super::legacy::Tool;
+use super::listing::{self, Rule};
 use crate::error::Result;
 
 /// A table of `iptables-legacy`, as it was listed.
@@ -21,7 +22,14 @@ impl LegacyTable {
     /// # Errors
     /// The program that lists it fails, or is not there.
     pub fn of(address: IpAddr, table: &'static str) -> Result<Option<Self>> {
-        let family = if address.is_ipv4() { Family::Ip } else { Family::Ip6 };
+        Self::of_family(if address.is_ipv4() { Family::Ip } else { Family::Ip6 }, table)
+    }
+
+    /// The table of this family; `None` where it is not loaded.
+    ///
+    /// # Errors
+    /// As [`LegacyTable::of`].
+    pub fn of_family(family: Family, table: &'static str) -> Result<Option<Self>> {
         let Some(tool) = Tool::of(family).filter(|tool| tool.has(table)) else { return Ok(None) };
         let listing = tool.list(table)?;
         Ok(Some(LegacyTable { tool, table, listing }))
@@ -32,6 +40,11 @@ impl LegacyTable {
         rules.iter().all(|rule| self.listing.lines().any(|line| line == rule))
     }
 
+    /// All rules in their order, chain by chain.
+    pub fn rules(&self) -> Vec<Rule<'_>> {
+        listing::rules(&self.listing)
+    }
+
     /// Deletes as many of these rules as are there, once each.
     ///
     /// # Errors
@@ -39,6 +52,14 @@ impl LegacyTable {
     pub fn delete(&self, rules: &[String]) -> Result<()> {
         let there = rules.iter().filter(|rule| self.has(std::slice::from_ref(*rule)));
         let lines: Vec<_> = there.map(|rule| rule.replacen("-A ", "-D ", 1)).collect();
-        self.tool.apply(self.table, &lines)
+        self.apply(&lines)
+    }
+
+    /// Makes these changes, each a line that `iptables-legacy-restore` reads, or none of them.
+    ///
+    /// # Errors
+    /// As [`LegacyTable::of`].
+    pub fn apply(&self, changes: &[String]) -> Result<()> {
+        self.tool.apply(self.table, changes)
     }
 }

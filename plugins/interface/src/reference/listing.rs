@@ -7,7 +7,7 @@ use super::chains::Chains;
 
 /// One rule of a listing.
 #[derive(Debug)]
-pub(super) struct Rule<'a> {
+pub struct Rule<'a> {
     line: &'a str,
     words: Vec<String>,
 }
@@ -19,15 +19,17 @@ impl<'a> Rule<'a> {
     }
 
     /// What deletes it: the same line with another verb.
-    fn deletion(&self) -> String {
+    pub fn deletion(&self) -> String {
         self.line.replacen("-A ", "-D ", 1)
     }
 
-    fn is_in(&self, chain: &str) -> bool {
+    /// Whether it is in this chain.
+    pub fn is_in(&self, chain: &str) -> bool {
         self.value("-A") == Some(chain)
     }
 
-    fn leads_to(&self, chain: &str) -> bool {
+    /// Whether it leads to this chain.
+    pub fn leads_to(&self, chain: &str) -> bool {
         self.value("-j").or_else(|| self.value("-g")) == Some(chain)
     }
 
@@ -36,7 +38,7 @@ impl<'a> Rule<'a> {
     }
 
     /// Its comment; empty if it has none.
-    pub(super) fn comment(&self) -> &str {
+    pub fn comment(&self) -> &str {
         self.value("--comment").unwrap_or_default()
     }
 
@@ -48,7 +50,7 @@ impl<'a> Rule<'a> {
     }
 
     /// The word behind this option.
-    fn value(&self, option: &str) -> Option<&str> {
+    pub fn value(&self, option: &str) -> Option<&str> {
         let place = self.words.iter().position(|word| word == option)?;
         self.words.get(place + 1).map(String::as_str)
     }

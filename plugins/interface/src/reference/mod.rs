@@ -28,7 +28,9 @@ use crate::error::{Error, Result};
 use crate::{Container, Valid};
 use chains::Chains;
 pub use lines::LegacyTable;
+pub use listing::Rule as LegacyRule;
 use masquerade::Rules;
+pub use names::hash;
 
 /// What a reference plugin makes in the packet filter besides the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,8 +39,8 @@ pub(super) fn spoof_check(attachment: &Attachment) -> String {
     format!("{}-{}", attachment.container_id, attachment.ifname)
 }
 
-/// The first digits of the SHA-512 in hexadecimal.
-fn hash(text: &str, digits: usize) -> String {
+/// The first digits of the SHA-512 of a text in hexadecimal, of which the reference makes names.
+pub fn hash(text: &str, digits: usize) -> String {
     let hash = Sha512::digest(text);
     let mut hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     hex.truncate(digits);

@@ -21,6 +21,11 @@ pub(super) struct Holder {
 }
 
 impl Ports {
+    /// Whether the attachment has anything of this plugin's.
+    pub(crate) fn owns(&mut self, attachment: &Attachment) -> Result<bool> {
+        Ok(record::read(&mut self.nft, &attachment.owner_key())?.is_some())
+    }
+
     /// What is not as [`Ports::add`] made it.
     pub(crate) fn difference(&mut self, wanted: &Wanted<'_>) -> Result<Option<String>> {
         let owner = wanted.attachment.owner_key();
