@@ -33,8 +33,8 @@ impl Backend {
     pub(crate) const ALL: [Backend; 3] =
         [Backend::IptablesNft, Backend::IptablesLegacy, Backend::Nftables];
 
-    /// The value of `ipMasqBackend`.
-    fn name(self) -> &'static str {
+    /// The value of `ipMasqBackend`, and of portmap's `backend`.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Backend::IptablesNft | Backend::IptablesLegacy => "iptables",
             Backend::Nftables => "nftables",
@@ -166,6 +166,11 @@ impl Scene {
         Ok(lines.filter(|line| !line.contains(": #")).collect())
     }
 
+    /// Runs `nft` on the node.
+    pub(crate) fn nft(&self, arguments: &[&str]) -> Result<String> {
+        self.output(&self.nft, arguments)
+    }
+
     /// Removes the rules for the IPv6 address of a Pod that the reference masquerades, and what is
     /// of others in the same chain.
     pub(crate) fn flush(&self) -> Result<()> {
@@ -174,7 +179,7 @@ impl Scene {
             Backend::IptablesLegacy => "ip6tables-legacy",
             Backend::Nftables => {
                 let chain = ["flush", "chain", "inet", "cni_plugins_masquerade", "masq_checks"];
-                return self.output(&self.nft, &chain).map(drop);
+                return self.nft(&chain).map(drop);
             }
         };
         self.iptables(tool, &["-t", "nat", "-F", "POSTROUTING"]).map(drop)
@@ -230,7 +235,8 @@ fn without_counters(line: &str) -> String {
         let number = word.parse::<u64>().is_ok();
         let skip = counts && (number || matches!(*word, "packets" | "bytes"));
         counts = *word == "counter" || skip;
-        !skip && !word.starts_with('[')
+        // An IPv6 address with a port begins like a counter.
+        !skip && !(word.starts_with('[') && word.ends_with(']'))
     });
     words.collect::<Vec<_>>().join(" ")
 }
@@ -248,6 +254,6 @@ pub(crate) fn interface(pod: &Pod, ifname: &str) -> Attachment {
     Attachment { ifname: ifname.into(), ..pod.attachment() }
 }
 
-fn wrong(why: &str) -> LabError {
+pub(crate) fn wrong(why: &str) -> LabError {
     LabError::Wrong(why.to_owned())
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod fixture;
+mod host_ports;
+mod host_ports_shared;
 mod masquerade;
 mod masquerade_shared;
 mod spoof_check;
