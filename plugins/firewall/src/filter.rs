@@ -21,8 +21,11 @@ use kernel::netlink::Message;
 use kernel::nft::{Chain, Expression, Family, Field, Nft, RuleInfo, Table, Verdict, Xtables};
 use plugin_interface::Result;
 
-/// The plugin's chain.
+/// The name of the plugin's chain.
 pub(crate) const PRIVATE: &str = "CNI-FORWARD";
+/// The plugin's chains.
+pub(crate) const PRIVATE_CHAINS: [Chain<'static>; 2] =
+    [chain(Family::Ip, PRIVATE), chain(Family::Ip6, PRIVATE)];
 const FORWARD: &str = "FORWARD";
 const ENTRY: Xtables<'static> = Xtables::Comment("CNI firewall plugin rules");
 const ADMIN: Xtables<'static> = Xtables::Comment("CNI firewall plugin admin overrides");
@@ -147,7 +150,7 @@ impl<'a> Filter<'a> {
     }
 }
 
-fn chain(family: Family, name: &str) -> Chain<'_> {
+const fn chain(family: Family, name: &str) -> Chain<'_> {
     Chain { table: Table { family, name: "filter" }, name }
 }
 

@@ -37,8 +37,8 @@ impl Plugin for Chained {
         Ok(verbs::add(call)?)
     }
 
-    fn del(&self, call: &Call, _: Option<&Path>) -> Result<(), CniError> {
-        Ok(verbs::del(call)?)
+    fn del(&self, call: &Call, netns: Option<&Path>) -> Result<(), CniError> {
+        Ok(verbs::del(call, netns)?)
     }
 
     fn check(&self, call: &Call, _: &Path) -> Result<(), CniError> {

@@ -1,6 +1,7 @@
-//! The verbs. The container's namespace is needed by none of them.
+//! The verbs. The container's namespace is needed by none of them; DEL looks into it for what the
+//! reference plugin made.
 
-use std::net::IpAddr;
+use std::path::Path;
 
 use cni_conf::plugin::{Call, Upkeep};
 use cni_conf::result::CniResult;
@@ -32,17 +33,12 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
 }
 
 /// Removes what the attachment owns; without anything, what the reference plugin made for it.
-pub(crate) fn del(call: &Call) -> Result<()> {
+pub(crate) fn del(call: &Call, netns: Option<&Path>) -> Result<()> {
     let Some(mut firewall) = Firewall::open()? else { return Ok(()) };
     if firewall.remove(&call.attachment)? {
         return Ok(());
     }
-    // A result that cannot be read is as good as none.
-    let addresses: Vec<_> = Previous::of(call).iter().flat_map(addresses).collect();
-    if addresses.is_empty() {
-        return Ok(());
-    }
-    reference::remove(&mut firewall, &addresses)
+    reference::remove(&mut firewall, call, netns)
 }
 
 /// Compares the packet filter with what ADD made of the same result.
@@ -92,8 +88,4 @@ fn lacking(policy: Policy, error: Option<kernel::Error>) -> Result<()> {
         ),
         feature: "nf_tables for IP and for bridges (CONFIG_NF_TABLES_INET, CONFIG_NF_TABLES_BRIDGE)",
     })
-}
-
-fn addresses(previous: &Previous) -> Vec<IpAddr> {
-    previous.addresses().map(|address| address.ip()).collect()
 }

@@ -236,7 +236,7 @@ fn without_counters(line: &str) -> String {
         let skip = counts && (number || matches!(*word, "packets" | "bytes"));
         counts = *word == "counter" || skip;
         // An IPv6 address with a port begins like a counter.
-        !skip && !(word.starts_with('[') && word.ends_with(']'))
+        !(skip || word.starts_with('[') && word.ends_with(']'))
     });
     words.collect::<Vec<_>>().join(" ")
 }

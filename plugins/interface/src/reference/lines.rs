@@ -35,6 +35,11 @@ impl LegacyTable {
         Ok(Some(LegacyTable { tool, table, listing }))
     }
 
+    /// Whether the table of this family is loaded, which costs no program.
+    pub fn is_loaded(family: Family, table: &str) -> bool {
+        Tool::of(family).is_some_and(|tool| tool.has(table))
+    }
+
     /// Whether it has all of these rules, each a line as `-S` lists it.
     pub fn has(&self, rules: &[String]) -> bool {
         rules.iter().all(|rule| self.listing.lines().any(|line| line == rule))

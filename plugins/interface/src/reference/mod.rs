@@ -141,6 +141,24 @@ pub fn masquerades(attachment: &Attachment, addresses: &[IpAddr]) -> Result<bool
     Ok(addresses.iter().all(|address| sources.contains(address)))
 }
 
+/// The addresses that the reference plugin masquerades in the name of an attachment, with whatever
+/// backend. What it has made with an iptables is the container's, whichever interface it is of; and
+/// where a program would be needed that is not there, nothing is known.
+///
+/// # Errors
+/// The packet filter cannot be asked.
+pub fn masqueraded(attachment: &Attachment) -> Result<Vec<IpAddr>> {
+    let mut sources = match open()? {
+        Some(mut nft) => masquerade::sources(&mut nft, attachment)?,
+        None => Vec::new(),
+    };
+    for family in [Family::Ip, Family::Ip6] {
+        let of_legacy = legacy::sources(&masquerade::chains_of(family, attachment));
+        sources.extend(of_legacy.unwrap_or_default());
+    }
+    Ok(sources)
+}
+
 fn remove_present(leftovers: &[Leftover], removal: Removal<'_>) -> Result<()> {
     let Some(mut nft) = open()? else { return Ok(()) };
     let chains: Vec<_> = leftovers.iter().map(Leftover::chain).collect();

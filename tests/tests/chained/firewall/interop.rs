@@ -1,6 +1,8 @@
 //! A node may change from the Go reference plugin to ours and back with Pods on it.
 
-use cbr0_tests::pod::Pod;
+use std::net::IpAddr;
+
+use cbr0_tests::pod::{Pod, addresses};
 use cbr0_tests::require::{self, Part};
 use cbr0_tests::runtime::Runtime;
 use cbr0_tests::{Outcome, Result, bins};
@@ -49,24 +51,87 @@ fn what_the_reference_made_is_checked_and_removed() -> Outcome {
             assert_eq!(pod_rules(&host)?.len(), 8, "{variant} {policy}");
             runtime.cni_path.remove(0);
             runtime.check(&network, &pod.attachment())?;
-            // Of who it is cannot be told without the result.
-            let bare = {
-                let mut bare = host.ours()?;
-                bare.path = runtime.path.clone();
-                bare
-            };
-            assert_eq!(
-                bare.call(&network, 1, "DEL", Some(&pod.attachment()))?.run(&host.node)?.failure(),
-                None
-            );
-            assert_eq!(pod_rules(&host)?.len(), 8, "{variant} {policy}");
-
             runtime.del(&network, &pod.attachment())?;
             assert_eq!(pod_rules(&host)?.len(), 4, "{variant} {policy}");
             runtime.check(&network, &other.attachment())?;
             runtime.del(&network, &other.attachment())?;
             assert_eq!(pod_rules(&host)?, Vec::<String>::new(), "{variant} {policy}");
         }
+    }
+    Ok(())
+}
+
+/// A runtime that has lost its results, of a node whose plugins are ours by now.
+fn bare<'a>(host: &'a Host, variant: &str) -> Result<Runtime<'a>> {
+    let mut runtime = host.ours()?;
+    runtime.path = Some(host.path(variant)?);
+    Ok(runtime)
+}
+
+/// Asserts that the rules are those of these Pods, in both families.
+fn assert_rules_of(host: &Host, addresses: &[IpAddr], when: &str) -> Result<()> {
+    let rules = pod_rules(host)?;
+    assert_eq!(rules.len(), 2 * addresses.len(), "{when}: {rules:#?}");
+    for address in addresses {
+        let of_it = rules.iter().filter(|rule| rule.contains(&format!(" {address}/")));
+        assert_eq!(of_it.count(), 2, "{when}: {address} in {rules:#?}");
+    }
+    Ok(())
+}
+
+/// The interface tells its addresses, and what masquerades them when it is gone.
+#[test]
+fn what_the_reference_made_is_removed_without_its_result() -> Outcome {
+    for variant in ["nft", "legacy"] {
+        let Some(host) = Host::new()? else { return Ok(()) };
+        if variant == "nft" {
+            host.close()?;
+        }
+        let Some(mut theirs) = runtime(&host, variant)? else { return Ok(()) };
+        let mut network = host.network(1, &keys("open"));
+        network.plugins[0].insert("ipMasq".into(), json!(true));
+        network.plugins[0].insert("ipMasqBackend".into(), json!("iptables"));
+        let stays = Pod::create("stays")?;
+        let stay = addresses(&theirs.add(&network, &stays.attachment())?)?;
+        for with_netns in [true, false] {
+            let when = format!("{variant}, namespace: {with_netns}");
+            let goes = Pod::create("goes")?;
+            let gone = addresses(&theirs.add(&network, &goes.attachment())?)?;
+            assert_rules_of(&host, &[&stay[..], &gone].concat(), &when)?;
+            let attachment = goes.attachment();
+            let attachment = if with_netns { attachment } else { attachment.without_netns() };
+            for turn in ["DEL", "a second DEL"] {
+                bare(&host, variant)?.del(&network, &attachment)?;
+                assert_rules_of(&host, &stay, &format!("{turn}, {when}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn del_without_a_result_takes_nothing_of_the_container_s_other_interface() -> Outcome {
+    let Some(host) = Host::closed()? else { return Ok(()) };
+    let Some(mut theirs) = runtime(&host, "nft")? else { return Ok(()) };
+    let mut network = host.network(1, &keys("open"));
+    network.plugins[0].insert("ipMasq".into(), json!(true));
+    network.plugins[0].insert("ipMasqBackend".into(), json!("iptables"));
+    let mut second = network.clone();
+    second.plugins[0].remove("isDefaultGateway");
+    let pod = Pod::create("pod")?;
+    let mut eth1 = pod.attachment();
+    eth1.ifname = "eth1".into();
+    let first = addresses(&theirs.add(&network, &pod.attachment())?)?;
+    theirs.add(&second, &eth1)?;
+    // What masquerades is the container's, whichever interface it is for: the second DEL sees that.
+    let ours = bare(&host, "nft")?;
+    for turn in ["DEL", "a second DEL"] {
+        let del = ours.call(&second, 1, "DEL", Some(&eth1))?.run(&host.node)?;
+        assert_eq!(del.failure(), None);
+        assert_rules_of(&host, &first, turn)?;
+        kernel::Rtnl::open_in(pod.netns())?.link_by_name("eth1")?.map_or(Ok(()), |link| {
+            kernel::Rtnl::open_in(pod.netns())?.request(&kernel::link::delete(link.index))
+        })?;
     }
     Ok(())
 }

@@ -1,17 +1,20 @@
 //! What the Go reference plugin made for an attachment, so that a node can be switched in place.
 //!
-//! Its rules are known by the addresses in them alone: without the result of the ADD they cannot be
-//! told from others. Its rules for a policy are a bridge's, which other containers of its may still
+//! Its rules are known by the addresses in them alone ([`addresses`]). Its rules for a policy are a bridge's, which other containers of its may still
 //! need; it never removes them itself, and neither do we.
 
-use std::net::IpAddr;
+mod addresses;
 
+use std::net::IpAddr;
+use std::path::Path;
+
+use cni_conf::plugin::Call;
 use kernel::nft::{Chain, Expression, Family, Field, Nft, Table, Verdict, Xtables};
 use nix::errno::Errno;
 use plugin_interface::reference::LegacyTable;
 use plugin_interface::{Error, Result};
 
-use crate::filter::Filter;
+use crate::filter::{self, Filter};
 use crate::firewall::Firewall;
 use crate::plan::{Place, Plan};
 
@@ -20,8 +23,24 @@ const TRIES: usize = 5;
 const STAGE_1: &str = "CNI-ISOLATION-STAGE-1";
 const STAGE_2: &str = "CNI-ISOLATION-STAGE-2";
 
-/// Removes the rules of these addresses that are nobody's of ours.
-pub(crate) fn remove(firewall: &mut Firewall, addresses: &[IpAddr]) -> Result<()> {
+/// Removes the rules of the attachment's addresses that are nobody's of ours.
+pub(crate) fn remove(firewall: &mut Firewall, call: &Call, netns: Option<&Path>) -> Result<()> {
+    if !may_have_rules(firewall)? {
+        return Ok(());
+    }
+    let addresses = addresses::find(call, netns)?;
+    if addresses.is_empty() { Ok(()) } else { remove_rules(firewall, &addresses) }
+}
+
+/// Whether there is a chain that its rules may be in.
+fn may_have_rules(firewall: &mut Firewall) -> Result<bool> {
+    let there = firewall.nft().exist(&filter::PRIVATE_CHAINS)?;
+    let families = [Family::Ip, Family::Ip6];
+    let in_legacy = || families.iter().any(|family| LegacyTable::is_loaded(*family, "filter"));
+    Ok(there.contains(&true) || in_legacy())
+}
+
+fn remove_rules(firewall: &mut Firewall, addresses: &[IpAddr]) -> Result<()> {
     // A program that is not there, or fails, leaves what it alone could remove.
     let legacy = addresses.iter().filter_map(|it| Some((*it, legacy(*it).ok()??)));
     let legacy: Vec<_> = legacy.filter(|(it, table)| table.has(&lines(*it)[..1])).collect();
