@@ -4,5 +4,6 @@
 mod fixture;
 mod flows;
 mod holders;
+mod interruptions;
 mod reach;
 mod verbs;
