@@ -5,7 +5,7 @@ mod wanted;
 
 use std::collections::BTreeSet;
 
-use cni_conf::attachment::{Attachment, network_key};
+use cni_conf::attachment::network_key;
 use kernel::netlink::Message;
 use kernel::nft::{Element, Nft, Set};
 use nix::errno::Errno;
@@ -15,7 +15,7 @@ use crate::claims;
 use crate::mapping::Mapping;
 use crate::record::{self, Line, Pod, Written};
 use crate::table::{self, Maps, TABLE, key};
-use questions::owner_of;
+use questions::{is_same_container, owner_of};
 pub(crate) use wanted::Wanted;
 use wanted::{elements, give, map};
 
@@ -221,8 +221,4 @@ fn nexts(record: &[Written]) -> impl Iterator<Item = &str> {
         Line::Next { owner } => Some(owner.as_str()),
         _ => None,
     })
-}
-
-fn is_same_container(label: &str, attachment: &Attachment) -> bool {
-    Attachment::parse_alias(label).is_some_and(|it| it.container_id == attachment.container_id)
 }

@@ -36,10 +36,17 @@ impl Ports {
                 Line::Map { mapping: has, .. } | Line::Wait { mapping: has, .. } => has == mapping,
                 _ => false,
             };
-            let there = self.nft.element(&maps.of(&mapping.place), &key(&mapping.place))?;
             let leads = match record.iter().find(|line| is_it(line)).map(|line| &line.line) {
-                Some(Line::Map { .. }) => there.and_then(|it| it.target) == Some(mapping.target),
-                waits => waits.is_some(),
+                Some(Line::Map { .. }) => {
+                    let there = self.nft.element(&maps.of(&mapping.place), &key(&mapping.place))?;
+                    there.and_then(|it| it.target) == Some(mapping.target)
+                }
+                // It is another network's turn, of the same container.
+                Some(_) => self
+                    .holders_of(&mapping.place, &maps)?
+                    .iter()
+                    .any(|holder| is_same_container(&holder.label, wanted.attachment)),
+                None => false,
             };
             if !leads {
                 let Mapping { place, target } = mapping;
@@ -71,17 +78,23 @@ impl Ports {
     ) -> Result<Vec<(Mapping, Holder)>> {
         let mut holders = Vec::new();
         for mapping in &wanted.mappings {
-            let place = mapping.place;
-            let anywhere = Place { address: None, ..place };
-            for place in BTreeSet::from([place, anywhere]) {
-                let there = self.nft.element(&maps.of(&place), &key(&place))?;
-                holders.extend(there.map(|it| (*mapping, Holder::of_label(&it.comment))));
-            }
-            if place.address.is_none() {
-                for owner in claims::owners(&mut self.nft, maps, &place)? {
-                    let label = self.label_of(&owner)?;
-                    holders.push((*mapping, Holder { owner, label }));
-                }
+            let found = self.holders_of(&mapping.place, maps)?;
+            holders.extend(found.into_iter().map(|holder| (*mapping, holder)));
+        }
+        Ok(holders)
+    }
+
+    fn holders_of(&mut self, place: &Place, maps: &Maps) -> Result<Vec<Holder>> {
+        let mut holders = Vec::new();
+        let anywhere = Place { address: None, ..*place };
+        for place in BTreeSet::from([*place, anywhere]) {
+            let there = self.nft.element(&maps.of(&place), &key(&place))?;
+            holders.extend(there.map(|it| Holder::of_label(&it.comment)));
+        }
+        if place.address.is_none() {
+            for owner in claims::owners(&mut self.nft, maps, place)? {
+                let label = self.label_of(&owner)?;
+                holders.push(Holder { owner, label });
             }
         }
         Ok(holders)
@@ -116,4 +129,9 @@ impl Holder {
 /// The owner's key behind a comment, which holds the triple in clear if it fits.
 pub(super) fn owner_of(label: &str) -> String {
     Attachment::parse_alias(label).map_or_else(|| label.to_owned(), |it| it.owner_key())
+}
+
+/// Whether a label names an attachment of the same container.
+pub(super) fn is_same_container(label: &str, attachment: &Attachment) -> bool {
+    Attachment::parse_alias(label).is_some_and(|it| it.container_id == attachment.container_id)
 }
