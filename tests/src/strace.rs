@@ -133,10 +133,15 @@ impl Strace {
     }
 
     fn run(&self, call: Call, host: &Node, options: &[&str]) -> Result<Answer> {
+        self.wrap(call, options).run(host)
+    }
+
+    /// The call under `strace` with these options.
+    pub(crate) fn wrap(&self, call: Call, options: &[&str]) -> Call {
         let program = self.program.to_string_lossy();
         let words =
             [&*program, "-f", "-qq"].into_iter().chain(options.iter().copied()).chain(["--"]);
-        call.under(words).run(host)
+        call.under(words)
     }
 }
 

@@ -28,11 +28,23 @@ const PREFIX: &str = "att-";
 /// One line of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    Map { mapping: Mapping, own_maps: bool },
-    Wait { mapping: Mapping, own_maps: bool },
-    Next { owner: String },
+    Map {
+        mapping: Mapping,
+        own_maps: bool,
+    },
+    Wait {
+        mapping: Mapping,
+        own_maps: bool,
+    },
+    Next {
+        owner: String,
+    },
     Pod(Pod),
-    For { label: String },
+    For {
+        label: String,
+    },
+    /// What another version of this plugin has written.
+    Other,
 }
 
 /// A container's address, and how what is sent there is disguised.
@@ -73,6 +85,7 @@ impl Line {
             Line::Next { owner } => format!("next {owner}"),
             Line::Pod(pod) => pod.text(),
             Line::For { label } => format!("for {label}"),
+            Line::Other => String::new(),
         }
     }
 }
@@ -135,17 +148,22 @@ pub(crate) fn strike(owner: &str, line: &Written) -> Message {
     Chain { table: TABLE, name: &name(owner) }.delete_rule(line.handle)
 }
 
-/// Removes a record.
-pub(crate) fn delete(owner: &str) -> Message {
-    Chain { table: TABLE, name: &name(owner) }.delete()
+/// Removes a record, if it is as it was read: whoever has written into it since (`EBUSY`), or struck a
+/// line (`ENOENT`), has given the owner something, or waits for it.
+pub(crate) fn delete(owner: &str, record: &[Written]) -> Vec<Message> {
+    let name = name(owner);
+    let chain = Chain { table: TABLE, name: &name };
+    let lines = record.iter().map(|line| chain.delete_rule(line.handle));
+    lines.chain([chain.delete_empty()]).collect()
 }
 
 /// The record of an owner; `None` if there is none.
 pub(crate) fn read(nft: &mut Nft, owner: &str) -> Result<Option<Vec<Written>>> {
     let name = name(owner);
     let rules = nft.rules_of(&Chain { table: TABLE, name: &name })?;
-    let written = rules.iter().filter_map(|rule| {
-        Some(Written { line: Line::parse(&rule.comment)?, handle: rule.handle })
+    let written = rules.iter().map(|rule| Written {
+        line: Line::parse(&rule.comment).unwrap_or(Line::Other),
+        handle: rule.handle,
     });
     // A record has lines from its beginning.
     Ok((!rules.is_empty()).then(|| written.collect()))

@@ -19,8 +19,8 @@ use questions::{is_same_container, owner_of};
 pub(crate) use wanted::Wanted;
 use wanted::{elements, give, map};
 
-/// How often a change is tried that others get in the way of.
-const TRIES: usize = 5;
+/// How often a change is tried that others get in the way of. Each time one of them has come further.
+const TRIES: usize = 20;
 
 /// The mapped ports.
 pub(crate) struct Ports {
@@ -55,20 +55,21 @@ impl Ports {
     /// Takes an attachment's ports back; who waits for one of them has it from now on. Tells which
     /// they were.
     pub(crate) fn remove(&mut self, owner: &str) -> Result<Vec<Mapping>> {
-        for _ in 0..TRIES {
-            let Some(record) = record::read(&mut self.nft, owner)? else { break };
+        let mut tries = 0;
+        loop {
+            let Some(record) = record::read(&mut self.nft, owner)? else { return Ok(Vec::new()) };
             let mut changes = self.removal(owner, &record)?;
             changes.extend(self.hand_over(&record)?);
+            tries += 1;
             match self.nft.commit(&changes) {
                 // Somebody else has just changed some of it: what is left is looked at again.
-                Err(error) if is_in_the_way(&error) => {}
+                Err(error) if tries < TRIES && is_in_the_way(&error) => {}
                 done => {
                     done?;
                     return Ok(mapped(&record).map(|(mapping, _)| mapping).collect());
                 }
             }
         }
-        Ok(Vec::new())
     }
 
     /// Takes back the ports of the network's attachments that are not valid any more.
@@ -145,7 +146,7 @@ impl Ports {
             changes.extend(set.delete_elements(found.filter(is_own).as_slice()));
         }
         changes.extend(claims::give_up(&mut self.nft, &places, owner)?);
-        changes.push(record::delete(owner));
+        changes.extend(record::delete(owner, record));
         Ok(changes)
     }
 
