@@ -16,7 +16,10 @@ use cbr0_tests::process;
 use cbr0_tests::require::{self, Part};
 use cbr0_tests::runtime::{Network, Runtime};
 use cbr0_tests::{LabError, Result, bins};
+use kernel::link::{self, Veth, VethPeer};
 use kernel::nft::Nft;
+use kernel::route::Route;
+use kernel::{MacAddress, NetNs, Rtnl, address, route};
 use serde_json::{Value, json};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -124,6 +127,11 @@ impl Host {
         self.run(&self.iptables.join(program), &[], input)
     }
 
+    /// Adds what a text of `iptables-save` has, and nothing else changes.
+    pub(crate) fn iptables_restore(&self, text: &str) -> Result<()> {
+        self.run(&self.iptables.join("iptables-nft-restore"), &["--noflush"], text).map(drop)
+    }
+
     /// Runs `nft`.
     pub(crate) fn nft(&self, arguments: &[&str], input: &str) -> Result<String> {
         self.run(&self.nft, arguments, input)
@@ -209,10 +217,15 @@ pub(crate) struct Answering {
 impl Answering {
     /// Adds a Pod to a network.
     pub(crate) fn add(runtime: &mut Runtime<'_>, network: &Network, id: &str) -> Result<Self> {
-        let pod = Pod::create(id)?;
-        let result = runtime.add(network, &pod.attachment())?;
-        let endpoint = Endpoint::serve(pod.netns())?;
-        Ok(Answering { pod, addresses: addresses(&result)?, _endpoint: endpoint })
+        let mut answering = Answering::of(Pod::create(id)?)?;
+        let result = runtime.add(network, &answering.pod.attachment())?;
+        answering.addresses = addresses(&result)?;
+        Ok(answering)
+    }
+
+    /// A Pod that has no address yet.
+    pub(crate) fn of(pod: Pod) -> Result<Self> {
+        Ok(Answering { _endpoint: Endpoint::serve(pod.netns())?, pod, addresses: Vec::new() })
     }
 
     /// Asserts that the other answers in both families.
@@ -233,6 +246,29 @@ impl Answering {
             assert!(reached.is_err(), "{why}: {address} answered {reached:?}");
         }
     }
+}
+
+/// A world beyond the host: 192.0.2.1 and 2001:db8::1, which knows the way back.
+pub(crate) fn world(host: &Node) -> Result<NetNs> {
+    let world = NetNs::create()?;
+    let peer = VethPeer { namespace: &world, name: "far0", mac: None };
+    let mac = MacAddress([2, 0, 0, 0, 0, 9]);
+    host.rtnl()?.request(&Veth { name: "up0", mac, master: None, mtu: None, peer }.create())?;
+    let mut beyond = Rtnl::open_in(&world)?;
+    for (rtnl, name, last) in [(&mut host.rtnl()?, "up0", 2), (&mut beyond, "far0", 1)] {
+        let index = rtnl.link_by_name(name)?.unwrap().index;
+        let own = [format!("192.0.2.{last}/24"), format!("2001:db8::{last}/64")];
+        let mut changes = vec![link::set_up(index)];
+        changes.extend(own.iter().map(|own| address::add(index, own.parse().unwrap(), false)));
+        if last == 1 {
+            for (any, gateway) in [("0.0.0.0/0", "192.0.2.2"), ("::/0", "2001:db8::2")] {
+                let way = Route::new(any.parse().unwrap()).via(gateway.parse().unwrap());
+                changes.push(route::add(&way.dev(index)));
+            }
+        }
+        rtnl.request_all(&changes)?;
+    }
+    Ok(world)
 }
 
 /// The error of a call that must fail.

@@ -1,6 +1,6 @@
 //! `firewall`.
 
-mod fixture;
+pub(crate) mod fixture;
 mod interop;
 mod interruptions;
 mod passing;

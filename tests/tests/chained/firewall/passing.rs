@@ -1,37 +1,10 @@
 //! Pods are reached where the host lets nothing pass by default.
 
-use cbr0_tests::node::Node;
+use cbr0_tests::Outcome;
 use cbr0_tests::probe::{Endpoint, call};
-use cbr0_tests::{Outcome, Result};
-use kernel::link::{self, Veth, VethPeer};
-use kernel::route::Route;
-use kernel::{MacAddress, NetNs, Rtnl, address, route};
 use serde_json::json;
 
-use super::fixture::{Answering, Host, refused};
-
-/// A world beyond the host: 192.0.2.1 and 2001:db8::1, which knows the way back.
-fn world(host: &Node) -> Result<NetNs> {
-    let world = NetNs::create()?;
-    let peer = VethPeer { namespace: &world, name: "far0", mac: None };
-    let mac = MacAddress([2, 0, 0, 0, 0, 9]);
-    host.rtnl()?.request(&Veth { name: "up0", mac, master: None, mtu: None, peer }.create())?;
-    let mut beyond = Rtnl::open_in(&world)?;
-    for (rtnl, name, last) in [(&mut host.rtnl()?, "up0", 2), (&mut beyond, "far0", 1)] {
-        let index = rtnl.link_by_name(name)?.unwrap().index;
-        let own = [format!("192.0.2.{last}/24"), format!("2001:db8::{last}/64")];
-        let mut changes = vec![link::set_up(index)];
-        changes.extend(own.iter().map(|own| address::add(index, own.parse().unwrap(), false)));
-        if last == 1 {
-            for (any, gateway) in [("0.0.0.0/0", "192.0.2.2"), ("::/0", "2001:db8::2")] {
-                let way = Route::new(any.parse().unwrap()).via(gateway.parse().unwrap());
-                changes.push(route::add(&way.dev(index)));
-            }
-        }
-        rtnl.request_all(&changes)?;
-    }
-    Ok(world)
-}
+use super::fixture::{Answering, Host, refused, world};
 
 #[test]
 fn pods_reach_each_other_and_the_world_where_nothing_passes() -> Outcome {
