@@ -85,6 +85,7 @@ fn come_and_go(host: &Host, closed: bool) -> Outcome {
         at_once(&pods, |attachment| host.ours()?.del(&network, &attachment.without_netns()))?;
         let after = host.nft(&["-s", "list", "ruleset"], "")?;
         assert_eq!(after, before, "round {round}");
+        assert_eq!(host.owned()?, Vec::<String>::new(), "round {round}");
     }
     Ok(())
 }

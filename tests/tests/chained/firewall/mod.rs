@@ -5,5 +5,6 @@ mod interop;
 mod interruptions;
 mod passing;
 mod policies;
+mod races;
 mod rules;
 mod verbs;
