@@ -113,6 +113,13 @@ impl<'a> Filter<'a> {
         own.map(|rule| private.delete_rule(rule.handle)).collect()
     }
 
+    /// What removes the rules of all these owners.
+    pub(crate) fn take_all(&self, is_meant: impl Fn(&str) -> bool) -> Vec<Message> {
+        let private = self.chain(PRIVATE);
+        let meant = self.rules.iter().flatten().filter(|rule| is_meant(&rule.owner));
+        meant.map(|rule| private.delete_rule(rule.handle)).collect()
+    }
+
     /// What is not as it should be for this address.
     pub(crate) fn difference(&self, address: IpAddr) -> Option<String> {
         let missing = if !self.has_entry() {

@@ -42,6 +42,8 @@ const ISOLATED4: Set<'static> =
     Set { table: TABLE, name: "isolated4", key: KeyType::Ipv4, kind: SetKind::Keys };
 const ISOLATED6: Set<'static> =
     Set { table: TABLE, name: "isolated6", key: KeyType::Ipv6, kind: SetKind::Keys };
+/// The sets of all isolated addresses.
+pub(crate) const ISOLATED: [Set<'static>; 2] = [ISOLATED4, ISOLATED6];
 const WITHIN: Chain<'static> = Chain { table: TABLE, name: "within" };
 /// What the names of the bridges' chains begin with.
 pub(crate) const OF_BRIDGE: &str = "bridge-";

@@ -4,6 +4,7 @@
 //! addresses, by the owner's key.
 
 mod questions;
+mod sweep;
 
 use std::collections::HashSet;
 
@@ -74,6 +75,7 @@ impl Firewall {
         let dead: Vec<_> = dead.collect();
         let mut steps: Vec<_> =
             dead.iter().map(|owner| self.remove_owner(owner).map(drop)).collect();
+        steps.push(self.sweep(valid));
         let chains = self.nft.chains(&TABLE)?.into_iter();
         let bridges = chains.filter_map(|chain| Some(chain.strip_prefix(OF_BRIDGE)?.to_owned()));
         steps.push(self.remove_unused(&bridges.collect()));

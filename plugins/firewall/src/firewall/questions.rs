@@ -56,6 +56,7 @@ impl Firewall {
         let mut wanted: Vec<_> = policy::elements_of(&place.bridge).into();
         if let Some(port) = &place.isolated {
             let own = |element: Element| element.with_comment(attachment.label());
+            wanted.push((policy::owned_ports(&name), Element::port(port)));
             wanted.push((policy::PORTS, own(Element::port(port))));
             let addresses = plan.addresses.iter();
             wanted.extend(addresses.map(|it| (policy::isolated(*it), own(Element::new(*it)))));

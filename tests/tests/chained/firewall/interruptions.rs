@@ -91,6 +91,9 @@ fn killed_at_any_system_call_del_or_another_add_finds_all() -> Outcome {
         scene.call("DEL")?.run(host)?;
         scene.assert_nothing_left(&case)?;
         strace.kill_at(syscall, scene.call("ADD")?, host)?;
+        scene.host.ours()?.gc(&one(scene), &[])?;
+        scene.assert_nothing_left(&format!("{case}, then GC"))?;
+        strace.kill_at(syscall, scene.call("ADD")?, host)?;
         for verb in ["ADD", "CHECK"] {
             assert_eq!(scene.call(verb)?.run(host)?.failure(), None, "{case}, then {verb}");
         }

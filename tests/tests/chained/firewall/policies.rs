@@ -139,7 +139,11 @@ fn check_misses_each_part_of_a_policy() -> Outcome {
     let v4 = lone.addresses[0].to_string();
     let port = host.nft(&["list", "set", "bridge", "cbr0_firewall", "ports"], "")?;
     let port = port.split('"').find(|word| word.starts_with("veth")).unwrap().to_owned();
+    let owned = host.owned()?;
+    let owned = owned.iter().find(|name| name.starts_with("att-")).unwrap();
     for broken in [
+        format!("delete set bridge cbr0_firewall {owned}"),
+        format!("delete element inet cbr0_firewall {owned} {{ ::ffff:{v4} }}"),
         "delete element inet cbr0_firewall bridges { \"br1\" }".to_owned(),
         "delete element inet cbr0_firewall names { \"br1\" }".to_owned(),
         format!("delete element inet cbr0_firewall isolated4 {{ {v4} }}"),

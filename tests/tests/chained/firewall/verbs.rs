@@ -140,6 +140,29 @@ fn gc_keeps_the_valid_and_status_is_well() -> Outcome {
     Ok(())
 }
 
+/// Somebody has deleted what tells whose the rules are.
+#[test]
+fn gc_removes_what_has_lost_its_owner() -> Outcome {
+    let Some(host) = Host::closed()? else { return Ok(()) };
+    let before = warmed_up(&host)?;
+    let network = host.network(1, &all());
+    let mut runtime = host.ours()?;
+    let valid = Answering::add(&mut runtime, &network, "valid")?;
+    let stays = host.owned()?;
+    let stale = Answering::add(&mut runtime, &network, "stale")?;
+    let owned = host.owned()?.into_iter().find(|it| !stays.contains(it)).unwrap();
+    host.nft(&["delete", "map", "inet", "cbr0_firewall", &owned], "")?;
+    let mut alone = network.clone();
+    alone.plugins.remove(0);
+    runtime.gc(&alone, &[&valid.pod.attachment()])?;
+    assert_eq!(host.owned()?, stays);
+    runtime.check(&network, &valid.pod.attachment())?;
+    assert_eq!(host.pod_rules()?.len(), 4);
+    runtime.del(&host.bridge(1), &stale.pod.attachment())?;
+    runtime.del(&network, &valid.pod.attachment())?;
+    assert_as(&before, &host, "GC of what has no owner").map_err(Into::into)
+}
+
 #[test]
 fn what_cannot_be_is_refused_and_leaves_nothing() -> Outcome {
     let Some(host) = Host::closed()? else { return Ok(()) };
