@@ -144,3 +144,74 @@ fn target_of_nft(steps: &[Named<'_>]) -> Option<SocketAddr> {
     let port = port.and_then(|value| Some(u16::from_be_bytes((*value).try_into().ok()?)));
     Some(SocketAddr::new(address, port.unwrap_or(0)))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::expression::expression;
+    use super::*;
+    use crate::netlink::Message;
+
+    fn rule(steps: impl FnOnce(Message) -> Message) -> RuleInfo {
+        RuleInfo {
+            chain: String::new(),
+            handle: 1,
+            expressions: steps(Message::new("rule", 0, 0, &[])).body().to_vec(),
+            comment: String::new(),
+            owner: String::new(),
+        }
+    }
+
+    fn matching(name: &str, info: &[u8]) -> RuleInfo {
+        rule(|list| {
+            expression(list, "match", |data| {
+                data.put_text(NFTA_MATCH_NAME, name).put(NFTA_MATCH_INFO, info)
+            })
+        })
+    }
+
+    fn target(revision: u32, info: &[u8]) -> RuleInfo {
+        rule(|list| {
+            expression(list, "target", |data| {
+                data.put_text(NFTA_TARGET_NAME, "DNAT")
+                    .put_u32_be(NFTA_TARGET_REV, revision)
+                    .put(NFTA_TARGET_INFO, info)
+            })
+        })
+    }
+
+    fn native(numbers: &[u16]) -> Vec<u8> {
+        numbers.iter().flat_map(|number| number.to_ne_bytes()).collect()
+    }
+
+    #[test]
+    fn ports_are_those_of_each_form_of_a_match() {
+        let several = [&[1, 2][..], &native(&[80, 443, 0, 0])].concat();
+        assert_eq!(matching("multiport", &several).ports(), [80, 443]);
+        assert_eq!(matching("tcp", &native(&[0, 65535, 80, 80])).ports(), [80]);
+        for (name, info) in [
+            ("udp", native(&[0, 65535, 80, 90])),
+            ("multiport", vec![1, 9, 0]),
+            ("comment", native(&[1, 1, 1, 1])),
+        ] {
+            assert_eq!(matching(name, &info).ports(), [0; 0], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_read_in_each_revision() {
+        let port = 8080_u16.to_be_bytes();
+        let old = [&[1, 0, 0, 0, 3, 0, 0, 0, 10, 0, 1, 2, 10, 0, 1, 2][..], &port, &port].concat();
+        assert_eq!(target(0, &old).translates_to(false), "10.0.1.2:8080".parse().ok());
+        let mut new = vec![0; 44];
+        new[4..8].copy_from_slice(&[10, 0, 1, 2]);
+        new[36..38].copy_from_slice(&port);
+        assert_eq!(target(2, &new).translates_to(false), "10.0.1.2:8080".parse().ok());
+        new[4..20].copy_from_slice(&[0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        for revision in [1, 2] {
+            let read = target(revision, &new).translates_to(true);
+            assert_eq!(read, "[fd00::2]:8080".parse().ok());
+        }
+        assert_eq!(target(2, &new[..20]).translates_to(true), None, "cut off");
+    }
+}
