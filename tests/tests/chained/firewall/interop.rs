@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
+use cbr0_tests::counts::Counts;
 use cbr0_tests::pod::{Pod, addresses};
 use cbr0_tests::require::{self, Part};
 use cbr0_tests::runtime::Runtime;
+use cbr0_tests::strace::Strace;
 use cbr0_tests::{Outcome, Result, bins};
 use serde_json::{Value, json};
 
@@ -188,5 +190,20 @@ fn check_misses_a_rule_of_the_reference() -> Outcome {
     runtime.check(&network, &pod.attachment())?;
     host.iptables("iptables-nft", &["-F", "CNI-ISOLATION-STAGE-1"])?;
     assert_eq!(refused(runtime.check(&network, &pod.attachment())).code, 102);
+    Ok(())
+}
+
+/// One question for its own, one for all chains that the reference may have rules in; and where there are
+/// none, no further one, and no program.
+#[test]
+fn del_of_who_has_nothing_asks_twice() -> Outcome {
+    let Some(host) = Host::closed()? else { return Ok(()) };
+    let Some(strace) = Strace::find()? else { return Ok(()) };
+    let (network, pod) = (host.network(1, &keys("open")), Pod::create("pod")?);
+    let call = host.call(&network, "DEL", &pod, &Value::Null)?;
+    let (answer, log) = strace.log(call, &host.node)?;
+    assert_eq!(answer.failure(), None);
+    let counts = Counts::of(&log);
+    assert_eq!((counts.requests, counts.programs), (2, 0), "{log}");
     Ok(())
 }
