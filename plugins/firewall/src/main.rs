@@ -4,7 +4,7 @@
 //! Read in this order: [`conf`] (what is asked for), [`plan`] (what follows from it and from the
 //! result of the plugins before), [`verbs`] (ADD and the others), then what they use: [`firewall`]
 //! (what an attachment owns), [`filter`] (its rules in the tables of `iptables-nft`) and [`policy`]
-//! (its place in tables of our own). [`reference`] knows what the Go plugin made.
+//! (its place in tables of our own). [`mod@reference`] knows what the Go plugin made.
 #![forbid(unsafe_code)]
 
 mod conf;

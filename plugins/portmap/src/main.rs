@@ -5,7 +5,7 @@
 //! by the attachment ([`record`]).
 //!
 //! Read in this order: [`conf`] (what is asked for), [`add`] (the story, from top to bottom),
-//! [`ports`] (who has which port), [`check`]. [`reference`] knows what the Go plugin made.
+//! [`ports`] (who has which port), [`check`]. [`mod@reference`] knows what the Go plugin made.
 #![forbid(unsafe_code)]
 
 mod add;
