@@ -1,6 +1,7 @@
 //! Ports of the host that the reference's portmap mapped, in each of its ways, end with our DEL or GC.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use cbr0_tests::pod::Pod;
 use cbr0_tests::probe::{self, Endpoint, PORT};
@@ -13,6 +14,9 @@ use serde_json::{Value, json};
 use crate::fixture::{Backend, Scene, assert_same, interface, wrong};
 
 const SUBNETS: [&str; 2] = ["10.1.0.0/24", "fd00:1::/64"];
+/// The reference does not wait until a bridge with its first port knows its neighbours in IPv6, which
+/// takes seconds.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What a runtime maps: a port of each protocol, and one at one address of the host.
 fn mappings(host_port: u16) -> Value {
@@ -69,7 +73,7 @@ impl Server {
 pub(crate) fn assert_reached(scene: &Scene, port: u16) -> Result<()> {
     for address in node_addresses(1) {
         let to = SocketAddr::new(address, port);
-        let answer = probe::call_port(scene.topology.outside.netns(), to, probe::DEADLINE);
+        let answer = probe::call_port(scene.topology.outside.netns(), to, DEADLINE);
         answer.map_err(|error| wrong(&format!("{to}: {error}")))?;
     }
     Ok(())

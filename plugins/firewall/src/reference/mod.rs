@@ -1,7 +1,8 @@
 //! What the Go reference plugin made for an attachment, so that a node can be switched in place.
 //!
-//! Its rules are known by the addresses in them alone ([`addresses`]). Its rules for a policy are a bridge's, which other containers of its may still
-//! need; it never removes them itself, and neither do we.
+//! Its rules are known by the addresses in them alone ([`addresses`]). Its rules for a policy are a
+//! bridge's, which other containers of its may still need; it never removes them itself, and
+//! neither do we.
 
 mod addresses;
 

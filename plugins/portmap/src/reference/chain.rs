@@ -1,7 +1,7 @@
 //! What of a container's chain in iptables goes, and what stays.
 //!
 //! ```text
-//! -A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: …" -m multiport --dports 80,81 -j CNI-DN-…
+//! -A CNI-HOSTPORT-DNAT -p tcp --comment "dnat name: …" -m multiport --dports 80,81 -j CNI-DN-…
 //! -A CNI-DN-… -s 10.1.0.0/24 -p tcp -m tcp --dport 80 -j CNI-HOSTPORT-SETMARK
 //! -A CNI-DN-… -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.1.0.2:8080
 //! ```

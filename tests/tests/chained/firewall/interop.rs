@@ -193,8 +193,8 @@ fn check_misses_a_rule_of_the_reference() -> Outcome {
     Ok(())
 }
 
-/// One question for its own, one for all chains that the reference may have rules in; and where there are
-/// none, no further one, and no program.
+/// One question for its own, one for all chains that the reference may have rules in; and where there
+/// are none, no further one, and no program.
 #[test]
 fn del_of_who_has_nothing_asks_twice() -> Outcome {
     let Some(host) = Host::closed()? else { return Ok(()) };
