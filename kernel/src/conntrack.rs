@@ -9,9 +9,10 @@ use std::net::{IpAddr, SocketAddr};
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::NetNs;
 use crate::address::{from_octets, octets};
-use crate::netlink::{self, Message, Protocol, Reply, Result, Socket};
+use crate::netlink::{Message, Reply, Result, Socket};
+#[cfg(doc)]
+use crate::nft::Nft;
 
 /// `struct nfgenmsg`.
 const HEADER: usize = 4;
@@ -50,27 +51,16 @@ pub struct Flows {
     pub answered_by: Option<SocketAddr>,
 }
 
-/// A socket to the connection tracking of the namespace it was opened in.
+/// The connection tracking of a socket's namespace; see [`Nft::conntrack`]. It is asked on the socket of
+/// the packet filter: to close another one would wait for what was just deleted there ([`Nft::leave`]).
 #[derive(Debug)]
-pub struct Conntrack {
-    socket: Socket,
+pub struct Conntrack<'a> {
+    socket: &'a mut Socket,
 }
 
-impl Conntrack {
-    /// Opens a socket in the current namespace.
-    ///
-    /// # Errors
-    /// The process may not open netlink sockets.
-    pub fn open() -> Result<Self> {
-        Ok(Conntrack { socket: Socket::open(Protocol::Netfilter)? })
-    }
-
-    /// Opens a socket in another namespace; the calling thread stays where it is.
-    ///
-    /// # Errors
-    /// As [`Conntrack::open`], or the namespace cannot be entered.
-    pub fn open_in(ns: &NetNs) -> Result<Self> {
-        netlink::open_in(ns, Self::open)
+impl<'a> Conntrack<'a> {
+    pub(crate) fn on(socket: &'a mut Socket) -> Self {
+        Conntrack { socket }
     }
 
     /// Forgets these flows: their next packets are those of new ones.
@@ -203,7 +193,7 @@ mod tests {
     use crate::nft::{
         Chain, Element, Expression, Family, Field, Hook, KeyType, Nft, Set, SetKind, Table,
     };
-    use crate::{Rtnl, address, link};
+    use crate::{NetNs, Rtnl, address, link};
 
     const UDP: u8 = libc::IPPROTO_UDP as u8;
 
@@ -242,19 +232,22 @@ mod tests {
         events.wait(Duration::from_secs(10), look).unwrap().unwrap();
     }
 
-    fn count(conntrack: &mut Conntrack, flows: &Flows) -> usize {
+    fn count(conntrack: &mut Conntrack<'_>, flows: &Flows) -> usize {
         let listed = conntrack.socket.dump(&flows.message(GET)).unwrap();
         listed.iter().filter(|flow| flows.are(flow)).count()
     }
 
     #[test]
     fn only_the_flows_that_are_meant_are_forgotten() {
-        type Way = fn(&mut Conntrack, &Flows) -> Result<()>;
-        for forget in [Conntrack::forget as Way, Conntrack::forget_one_by_one as Way] {
+        type Way = fn(&mut Conntrack<'_>, &Flows) -> Result<()>;
+        let ways: [Way; 2] =
+            [|it, flows| it.forget(flows), |it, flows| it.forget_one_by_one(flows)];
+        for forget in ways {
             for (own, other) in [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")] {
                 let (own, other): (IpAddr, IpAddr) = (own.parse().unwrap(), other.parse().unwrap());
                 let (ns, _sockets) = scene(own);
-                let mut conntrack = Conntrack::open_in(&ns).unwrap();
+                let mut nft = Nft::open_in(&ns).unwrap();
+                let mut conntrack = nft.conntrack();
                 let ipv6 = own.is_ipv6();
                 let answered_by = Some(SocketAddr::new(own, 8080));
                 let all =

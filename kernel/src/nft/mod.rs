@@ -37,6 +37,7 @@ pub use xtables::Xtables;
 use nix::libc;
 
 use crate::NetNs;
+use crate::conntrack::Conntrack;
 use crate::netlink::{self, Message, Protocol, Result, Socket};
 use crate::process::child::close_later;
 
@@ -78,6 +79,11 @@ impl Nft {
     /// The first refusal; then none of the changes was made.
     pub fn commit(&mut self, changes: &[Message]) -> Result<()> {
         self.transact(&bound("begin an nf_tables transaction", libc::NFNL_MSG_BATCH_BEGIN), changes)
+    }
+
+    /// The connection tracking of the socket's namespace.
+    pub fn conntrack(&mut self) -> Conntrack<'_> {
+        Conntrack::on(&mut self.socket)
     }
 
     /// Ends the use of the socket without waiting for the kernel, if anything was changed. The end of

@@ -35,10 +35,12 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
 /// Removes what the attachment owns; without anything, what the reference plugin made for it.
 pub(crate) fn del(call: &Call, netns: Option<&Path>) -> Result<()> {
     let Some(mut firewall) = Firewall::open()? else { return Ok(()) };
-    if firewall.remove(&call.attachment)? {
-        return Ok(());
-    }
-    reference::remove(&mut firewall, call, netns)
+    let done = match firewall.remove(&call.attachment) {
+        Ok(false) => reference::remove(&mut firewall, call, netns),
+        removed => removed.map(drop),
+    };
+    firewall.leave();
+    done
 }
 
 /// Compares the packet filter with what ADD made of the same result.

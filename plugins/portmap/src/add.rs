@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use cni_conf::attachment::Attachment;
 use cni_conf::plugin::Call;
 use cni_conf::result::CniResult;
-use kernel::conntrack::{Conntrack, Flows};
+use kernel::conntrack::Flows;
 use kernel::{Rtnl, sysctl};
 use nix::libc;
 use plugin_interface::{Error, Previous, Result};
@@ -23,10 +23,11 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
     let Some(wanted) = wanted(call, &conf, &previous)? else { return Ok(previous.result) };
 
     open_loopback(&wanted)?;
-    Ports::open()?.add(&wanted)?;
+    let mut ports = Ports::open()?;
+    ports.add(&wanted)?;
     // Flows of UDP have no end: one that another container had, or nobody, would stay as it is.
     let flows = flows(&wanted.mappings, &[libc::IPPROTO_UDP], false);
-    let forgotten = forget(&flows);
+    let forgotten = ports.forget(&flows);
     forgotten.map_err(|error| error.undone(remove(&call.attachment).map(drop)))?;
     Ok(previous.result)
 }
@@ -41,12 +42,17 @@ pub(crate) fn remove(attachment: &Attachment) -> Result<bool> {
 pub(crate) fn where_there_is_any(
     work: impl FnOnce(&mut Ports) -> Result<Vec<Mapping>>,
 ) -> Result<bool> {
-    let freed = match Ports::open() {
+    let mut ports = match Ports::open() {
         Err(Error::Kernel(error)) if error.is_unsupported() => return Ok(false),
-        opened => work(&mut opened?)?,
+        opened => opened?,
     };
     let protocols = [libc::IPPROTO_UDP, libc::IPPROTO_TCP];
-    forget(&flows(&freed, &protocols, true)).map(|()| !freed.is_empty())
+    let done = work(&mut ports).and_then(|freed| {
+        ports.forget(&flows(&freed, &protocols, true))?;
+        Ok(!freed.is_empty())
+    });
+    ports.leave();
+    done
 }
 
 /// What the attachment shall have; `None` if no port is mapped to any of its addresses.
@@ -116,16 +122,4 @@ fn flows(mappings: &[Mapping], protocols: &[i32], of_container: bool) -> Vec<Flo
         answered_by: of_container.then_some(*target),
     });
     flows.collect()
-}
-
-fn forget(flows: &[Flows]) -> Result<()> {
-    if flows.is_empty() {
-        return Ok(());
-    }
-    let mut conntrack = Conntrack::open()?;
-    flows.iter().try_for_each(|flows| match conntrack.forget(flows) {
-        // Without the module nobody can look at the flows; the kernel forgets them in its own time.
-        Err(error) if error.is_unsupported() => Ok(()),
-        done => Ok(done?),
-    })
 }

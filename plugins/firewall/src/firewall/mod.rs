@@ -45,6 +45,11 @@ impl Firewall {
         }
     }
 
+    /// Ends the use of the packet filter, without waiting for it to forget what is gone.
+    pub(crate) fn leave(self) {
+        self.nft.leave();
+    }
+
     /// Makes what the plan says, in place of what the attachment has, all of it or nothing.
     pub(crate) fn add(&mut self, attachment: &Attachment, plan: &Plan) -> Result<()> {
         let key = attachment.owner_key();

@@ -6,6 +6,7 @@ mod wanted;
 use std::collections::BTreeSet;
 
 use cni_conf::attachment::network_key;
+use kernel::conntrack::Flows;
 use kernel::netlink::Message;
 use kernel::nft::{Element, Nft, Set};
 use nix::errno::Errno;
@@ -30,6 +31,20 @@ pub(crate) struct Ports {
 impl Ports {
     pub(crate) fn open() -> Result<Ports> {
         Ok(Ports { nft: Nft::open()? })
+    }
+
+    /// Has flows forgotten: their next packets go where the ports lead now.
+    pub(crate) fn forget(&mut self, flows: &[Flows]) -> Result<()> {
+        flows.iter().try_for_each(|flows| match self.nft.conntrack().forget(flows) {
+            // Without the module nobody can look at the flows; the kernel forgets them in its own time.
+            Err(error) if error.is_unsupported() => Ok(()),
+            done => Ok(done?),
+        })
+    }
+
+    /// Ends the use of the packet filter, without waiting for it to forget what is gone.
+    pub(crate) fn leave(self) {
+        self.nft.leave();
     }
 
     /// Gives an attachment its ports, all in one transaction. Those that the same container has by
