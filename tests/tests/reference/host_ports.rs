@@ -192,8 +192,8 @@ fn without_the_legacy_program_del_succeeds_all_the_same() -> Outcome {
     Ok(())
 }
 
-/// Who has nothing costs two questions, after its own record: one for all chains there might be, and
-/// none that lists anything. No program is run for a table that is not there.
+/// Who has nothing costs two questions: one for its own record, and one for all chains that there might
+/// be. No program is run for a table that is not there.
 #[test]
 fn del_of_who_has_nothing_asks_once_for_what_the_reference_may_have_made() -> Outcome {
     let Some(scene) = Scene::new(Backend::IptablesNft)? else { return Ok(()) };
