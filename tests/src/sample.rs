@@ -126,6 +126,9 @@ impl Sample {
         if plugin["ipMasq"] == json!(true) {
             plugin["ipMasq"] = json!(require::has_nf_tables()?);
         }
+        if self.lends() {
+            plugin["dataDir"] = json!(host.data_dir().join("loans"));
+        }
         plugin["ipam"] = json!({
             "type": "host-local",
             "ranges": [[{"subnet": "10.0.1.0/24"}], [{"subnet": "fd00:0:0:1::/64"}]],

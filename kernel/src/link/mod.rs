@@ -28,6 +28,7 @@ const RTM_NEWLINK: u16 = libc::RTM_NEWLINK;
 const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_NEW_NETNSID: u16 = 45;
 const IFLA_TARGET_NETNSID: u16 = 46;
+const IFLA_PERM_ADDRESS: u16 = 54;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
@@ -54,6 +55,8 @@ pub struct Link {
     pub kind: String,
     /// The hardware address, if it has one of six bytes.
     pub mac: Option<MacAddress>,
+    /// For hardware: the address that it was built with.
+    pub permanent_mac: Option<MacAddress>,
     /// The largest packet in bytes, without the link header.
     pub mtu: u32,
     /// How many packets may wait to be sent (`ip link … txqueuelen`).
@@ -140,6 +143,7 @@ impl Link {
                 libc::IFLA_IFNAME => link.name = attribute.text(),
                 libc::IFLA_IFALIAS => link.alias = attribute.text(),
                 libc::IFLA_ADDRESS => link.mac = MacAddress::from_bytes(attribute.value),
+                IFLA_PERM_ADDRESS => link.permanent_mac = MacAddress::from_bytes(attribute.value),
                 libc::IFLA_MTU => link.mtu = attribute.u32().unwrap_or(0),
                 libc::IFLA_TXQLEN => link.transmit_queue = attribute.u32().unwrap_or(0),
                 libc::IFLA_OPERSTATE => link.operstate = attribute.u8().unwrap_or(0),

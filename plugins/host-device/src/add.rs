@@ -1,18 +1,19 @@
 //! ADD, from top to bottom.
 //!
-//! The loan is written into the link's alias before the link leaves, so that DEL and GC find it
-//! wherever an ADD that failed or was killed left it.
+//! The loan is written down before the link leaves, so that DEL and GC find it wherever an ADD that
+//! failed or was killed left it.
 
 use std::path::Path;
 
 use cni_conf::plugin::Call;
 use cni_conf::result::{CniResult, Interface};
+use kernel::Rtnl;
 use kernel::link::{self, Link};
-use kernel::{NetNs, Rtnl};
 use nix::errno::Errno;
 use plugin_interface::addresses::Addresses;
 use plugin_interface::{Container, Error, Inside, Result, removal, report};
 
+use crate::book::Book;
 use crate::conf::Conf;
 use crate::device::{self, Device};
 use crate::loan::Loan;
@@ -52,6 +53,7 @@ struct Site<'a> {
     call: &'a Call,
     host: Rtnl,
     container: Container,
+    book: Book,
     device: Device,
 }
 
@@ -60,15 +62,17 @@ impl<'a> Site<'a> {
     fn inspect(call: &'a Call, netns: &Path, conf: &Conf) -> Result<Self> {
         let mut container = Container::open(call, netns)?;
         container.check_free(&call.attachment.ifname, netns)?;
-        let mut host = Rtnl::open()?;
+        let (book, mut host) = (Book::of(&call.conf)?, Rtnl::open()?);
+        restore::come_home(&book, call, &mut host)?;
         let device = device::find(&mut host, conf)?;
         if let Device::Link(link) = &device {
-            check_lendable(call, link)?;
+            check_lendable(&book, link)?;
         }
-        Ok(Site { call, host, container, device })
+        Ok(Site { call, host, container, book, device })
     }
 
-    /// Marks the link and moves it, which changes its name in the same request.
+    /// Writes the loan down, leaves the link's name in its alias, and moves it, which changes its
+    /// name in the same request.
     fn lend(&mut self, netns: &Path) -> Result<Interface> {
         let attachment = &self.call.attachment;
         let name = &attachment.ifname;
@@ -79,8 +83,8 @@ impl<'a> Site<'a> {
                 return Ok(Interface { pci_id: pci_id.clone(), ..plain });
             }
         };
-        let alias = Loan::alias_for(attachment, at_home);
-        self.host.request(&link::set_alias(at_home.index, &alias))?;
+        self.book.write(attachment, &Loan::new(attachment, at_home))?;
+        self.host.request(&link::set_alias(at_home.index, &at_home.name))?;
         let moved = self.host.request(&link::move_to(at_home.index, &self.container.netns, name));
         match moved {
             Err(error) if error.is(Errno::EINVAL) => {
@@ -104,21 +108,23 @@ impl<'a> Site<'a> {
     }
 }
 
-/// Refuses a link that somebody else has. One that this attachment has is of an ADD that was killed
-/// before the link left, or that has come home without it.
-fn check_lendable(call: &Call, link: &Link) -> Result<()> {
-    match Loan::of(link) {
-        Some(loan) if !loan.is_to(&call.attachment) => {
-            Err(Error::Lent { name: link.name.clone(), borrower: loan.borrower })
+/// Refuses a link that somebody else has: it has come home without a DEL. A loan of a link that is
+/// as it was before has been ended by another plugin, such as the reference, and is forgotten.
+fn check_lendable(book: &Book, link: &Link) -> Result<()> {
+    for loan in book.loans()? {
+        let Some(borrower) = loan.borrower() else { continue };
+        if loan.find_at_home(std::slice::from_ref(link)).is_some() {
+            let (name, borrower) = (link.name.clone(), borrower.alias());
+            return Err(Error::Lent { name, borrower });
         }
-        _ => Ok(()),
+        if loan.is_of(link) {
+            book.forget(&borrower)?;
+        }
     }
+    Ok(())
 }
 
 /// Takes back what an ADD of ours lent.
 fn undo(call: &Call, netns: &Path) -> Result<()> {
-    let opened = NetNs::open_container(netns, call.env.netns_override).map_err(Error::from);
-    let back = opened.and_then(|container| restore::loans_in(&container, &call.attachment));
-    let links = Error::all([back, restore::on_host(&call.attachment)]);
-    removal::finish(call, Some(netns), links, [])
+    removal::finish(call, Some(netns), restore::loan(call, Some(netns)), [])
 }

@@ -6,6 +6,7 @@ use cni_conf::plugin::Call;
 use plugin_interface::check::{self, Expected, demand};
 use plugin_interface::{Container, Result};
 
+use crate::book::Book;
 use crate::conf::Conf;
 use crate::loan::Loan;
 
@@ -19,8 +20,11 @@ pub(crate) fn check(call: &Call, netns: &Path) -> Result<()> {
     }
     let mut container = Container::open(call, netns)?;
     let link = check::container_end(&mut container, netns, &expected, None)?;
-    let is_ours = Loan::of(&link).is_some_and(|loan| loan.is_to(&call.attachment));
-    demand(is_ours || Loan::is_of_reference(&link), || {
+    let is_lent = match Book::of(&call.conf)?.loan_to(&call.attachment)? {
+        Some(loan) => link.alias == loan.name,
+        None => Loan::of_reference(&call.attachment, &link).is_some(),
+    };
+    demand(is_lent, || {
         format!("{:?} is not lent to this container: its alias is {:?}", link.name, link.alias)
     })
 }

@@ -1,14 +1,16 @@
 //! The CNI plugin `host-device`: lends a link of the host to a container.
 //!
-//! While it is away the link has its borrower and its own name in its alias ([`loan`]), so that it
-//! is found again wherever it is: in the container, or back on the host, where the kernel puts
-//! hardware whose namespace is gone.
+//! While it is away the link has its own name in its alias, as with the reference, and a [`loan`] in
+//! the [`book`] tells the rest, so that it is found again wherever it is: in the container, or back
+//! on the host, where the kernel puts hardware whose namespace is gone.
 //!
-//! Read in this order: [`conf`] (what is asked for), [`device`] (which link that is), [`add`] (the
-//! story, from top to bottom), [`restore`] (the way back), [`check`].
+//! Read in this order: [`conf`] (what is asked for), [`device`] (which link that is), [`loan`] and
+//! [`book`] (what is remembered), [`add`] (the story, from top to bottom), [`restore`] (the way
+//! back), [`check`].
 #![forbid(unsafe_code)]
 
 mod add;
+mod book;
 mod check;
 mod conf;
 mod device;
@@ -24,6 +26,7 @@ use cni_conf::result::CniResult;
 use kernel::Rtnl;
 use plugin_interface::{Error, Result, Valid, addresses, removal, status};
 
+use crate::book::Book;
 use crate::conf::Conf;
 
 #[global_allocator]
@@ -39,10 +42,7 @@ impl Plugin for HostDevice {
     }
 
     fn del(&self, call: &Call, netns: Option<&Path>) -> std::result::Result<(), CniError> {
-        let back = restore::from_container(call, netns);
-        let renamed = restore::on_host(&call.attachment);
-        let links = Error::all([back, renamed]);
-        Ok(removal::finish(call, netns, links, [])?)
+        Ok(removal::finish(call, netns, restore::loan(call, netns), [])?)
     }
 
     fn check(&self, call: &Call, netns: &Path) -> std::result::Result<(), CniError> {
@@ -61,14 +61,15 @@ impl Plugin for HostDevice {
 /// Gives the links their names back that came home from containers that are gone.
 fn gc(upkeep: &Upkeep) -> Result<()> {
     let Some(valid) = Valid::of(upkeep)? else { return Ok(()) };
-    Error::all([restore::collect(&valid), addresses::collect(upkeep)])
+    let loans = Book::of(&upkeep.conf).and_then(|book| restore::collect(&book, &valid));
+    Error::all([loans, addresses::collect(upkeep)])
 }
 
 /// The device itself may be with a container just now: that is no reason to call the node unready.
 fn look(upkeep: &Upkeep) -> Result<()> {
     Conf::parse(&upkeep.conf)?;
     Rtnl::open()?;
-    Ok(())
+    Book::of(&upkeep.conf)?.demand()
 }
 
 fn main() -> ExitCode {

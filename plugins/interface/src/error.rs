@@ -178,6 +178,16 @@ pub enum Error {
         /// Who has it.
         holder: String,
     },
+    /// A plugin's record of an attachment could not be kept.
+    #[error("{action} {path:?}: {source}; \"dataDir\" must name a folder that can be written to")]
+    Record {
+        /// What was tried.
+        action: &'static str,
+        /// With which file or folder.
+        path: PathBuf,
+        /// The operating system's word.
+        source: std::io::Error,
+    },
     /// The kernel was built without this kind of link.
     #[error("this kernel makes no links of kind {kind}: {source}; it needs {feature}")]
     UnknownKind {
@@ -355,7 +365,7 @@ impl Error {
             | Error::UnknownKind { .. }
             | Error::Iptables { .. }
             | Error::Vanished { .. } => Code::Kernel,
-            Error::Lock { .. } => Code::Io,
+            Error::Lock { .. } | Error::Record { .. } => Code::Io,
             Error::TooLate { .. } => Code::TryAgainLater,
             Error::Cni(error) => error.code,
             Error::Several { first, .. } => first.code(),

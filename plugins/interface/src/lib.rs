@@ -17,6 +17,8 @@
 //!
 //! A plugin that is chained behind another one starts from [`previous`].
 //!
+//! What a plugin must remember until DEL, and the kernel does not keep, is in a [`record`].
+//!
 //! The other verbs: [`removal`] (DEL, and what undoes an ADD), [`valid`] (GC), [`check`], [`status`],
 //! which asks for a [`kind`] of links;
 //! and for a node that is switched in place, [`reference`].
@@ -36,6 +38,7 @@ pub mod masquerade;
 pub mod master;
 pub mod previous;
 pub mod ready;
+pub mod record;
 pub mod reference;
 pub mod removal;
 pub mod report;

@@ -18,7 +18,7 @@ fn the_device_is_found_by_name_and_by_hardware_address() -> Outcome {
         let result = runtime.add(&network, &scene.pod.attachment())?;
         assert_eq!(link(scene.host.netns(), "dev0")?, None);
         let eth0 = link(scene.pod.netns(), "eth0")?.unwrap();
-        assert_eq!((eth0.alias.as_str(), eth0.is_up()), ("net/pod/eth0/dev0", true));
+        assert_eq!((eth0.alias.as_str(), eth0.is_up()), ("dev0", true));
         assert_eq!(result["interfaces"][0]["mac"], json!("02:00:00:00:01:02"));
         runtime.check(&network, &scene.pod.attachment())?;
         runtime.del(&network, &scene.pod.attachment())?;
@@ -103,6 +103,66 @@ fn what_cannot_be_lent_is_refused() -> Outcome {
     let error = refused(runtime.add(&scene.network, &other.attachment()));
     assert_error(&error, 101, "lent to \"net/pod/eth0\"");
     runtime.del(&scene.network, &other.attachment())?;
-    assert!(link(scene.host.netns(), "dev0")?.unwrap().alias.starts_with("net/pod/eth0/"));
+    assert_eq!(link(scene.host.netns(), "dev0")?.unwrap().alias, "dev0", "still lent");
+    runtime.del(&scene.network, &scene.pod.attachment())?;
+    Ok(scene.assert_nothing_left("DEL of the borrower")?)
+}
+
+/// The state of the device is all that it was, which the reference cannot know.
+#[test]
+fn own_alias_and_state_come_back_after_each_way() -> Outcome {
+    for (case, without_netns) in [("from the container", false), ("home by itself", true)] {
+        let Some(scene) = scene(&HOST_DEVICE)? else { return Ok(()) };
+        change(scene.host.netns(), "dev0", |index| links::set_alias(index, "rack 7"))?;
+        change(scene.host.netns(), "dev0", links::set_up)?;
+        let mut runtime = scene.runtime()?;
+        runtime.add(&scene.network, &scene.pod.attachment())?;
+        if without_netns {
+            comes_home(&scene, "eth0")?;
+            runtime.del(&scene.network, &scene.pod.attachment().without_netns())?;
+        } else {
+            runtime.del(&scene.network, &scene.pod.attachment())?;
+        }
+        let dev0 = link(scene.host.netns(), "dev0")?.unwrap();
+        assert_eq!((dev0.alias.as_str(), dev0.is_up()), ("rack 7", true), "{case}");
+    }
     Ok(())
+}
+
+#[test]
+fn a_loan_whose_link_died_with_its_namespace_is_forgotten_by_del_and_by_gc() -> Outcome {
+    for by_gc in [false, true] {
+        let Some(scene) = scene(&HOST_DEVICE)? else { return Ok(()) };
+        let mut runtime = scene.runtime()?;
+        runtime.add(&scene.network, &scene.pod.attachment())?;
+        let loans = scene.host.data_dir().join("loans");
+        let count = || std::fs::read_dir(&loans).unwrap().count();
+        assert_eq!(count(), 1);
+        change(scene.pod.netns(), "eth0", links::delete)?;
+        match by_gc {
+            true => runtime.gc(&scene.network, &[])?,
+            false => runtime.del(&scene.network, &scene.pod.attachment().without_netns())?,
+        }
+        assert_eq!(count(), 0, "by GC: {by_gc}");
+    }
+    Ok(())
+}
+
+#[test]
+fn check_and_status_look_at_the_alias_and_the_loan_book() -> Outcome {
+    let Some(scene) = scene(&HOST_DEVICE)? else { return Ok(()) };
+    let mut runtime = scene.runtime()?;
+    let file = scene.host.folder().join("file");
+    std::fs::write(&file, "").unwrap();
+    let bad = with(&scene.network, &json!({"dataDir": file.join("below")}));
+    assert_error(&refused(runtime.status(&bad)), 50, "dataDir");
+    let relative = with(&scene.network, &json!({"dataDir": "relative"}));
+    assert_error(&refused(runtime.add(&relative, &scene.pod.attachment())), 7, "dataDir");
+    scene.assert_nothing_left("a folder that cannot be")?;
+    runtime.add(&scene.network, &scene.pod.attachment())?;
+    change(scene.pod.netns(), "eth0", |index| links::set_alias(index, "dev1"))?;
+    let error = refused(runtime.check(&scene.network, &scene.pod.attachment()));
+    assert_error(&error, 102, "not lent to this container");
+    runtime.del(&scene.network, &scene.pod.attachment())?;
+    Ok(scene.assert_nothing_left("the container changed the alias")?)
 }

@@ -38,10 +38,14 @@ both_ways! {
     vlan: sample::VLAN;
 }
 
-/// The other way is closed: the reference takes the whole alias for the link's name.
 #[test]
 fn what_the_reference_lent_is_checked_and_comes_home() -> Outcome {
     from_reference(&sample::HOST_DEVICE)
+}
+
+#[test]
+fn the_reference_checks_and_gives_back_what_we_lent() -> Outcome {
+    to_reference(&sample::HOST_DEVICE)
 }
 
 fn from_reference(sample: &Sample) -> Outcome {
@@ -74,6 +78,12 @@ fn hand_over(sample: &Sample, from: &Path, to: &Path) -> Outcome {
         runtime.cni_path = vec![to.to_owned()];
         runtime.check(network, &attachment)?;
         runtime.del(network, &attachment)?;
+        let own = bins::plugin_dir()?;
+        if sample.lends() && to != own {
+            // The reference knows nothing of our loan book.
+            runtime.cni_path = vec![own];
+            runtime.gc(&sample.network(&scene.host, "1.1.0")?, &[])?;
+        }
         scene.assert_nothing_left(version)?;
     }
     Ok(())
