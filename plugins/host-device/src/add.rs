@@ -60,9 +60,10 @@ struct Site<'a> {
 impl<'a> Site<'a> {
     /// Looks at what is there, and refuses where the work could not be done.
     fn inspect(call: &'a Call, netns: &Path, conf: &Conf) -> Result<Self> {
+        let book = Book::of(&call.conf)?;
         let mut container = Container::open(call, netns)?;
         container.check_free(&call.attachment.ifname, netns)?;
-        let (book, mut host) = (Book::of(&call.conf)?, Rtnl::open()?);
+        let mut host = Rtnl::open()?;
         restore::come_home(&book, call, &mut host)?;
         let device = device::find(&mut host, conf)?;
         if let Device::Link(link) = &device {
