@@ -166,3 +166,19 @@ fn check_and_status_look_at_the_alias_and_the_loan_book() -> Outcome {
     runtime.del(&scene.network, &scene.pod.attachment())?;
     Ok(scene.assert_nothing_left("the container changed the alias")?)
 }
+
+#[test]
+fn an_add_finds_the_device_under_the_name_that_it_came_home_with() -> Outcome {
+    let Some(scene) = scene(&HOST_DEVICE)? else { return Ok(()) };
+    let mut network = scene.network.clone();
+    network.plugins[0].remove("ipam");
+    change(scene.host.netns(), "dev0", |index| links::set_alias(index, "rack 7"))?;
+    let mut runtime = scene.runtime()?;
+    runtime.add(&network, &scene.pod.attachment())?;
+    comes_home(&scene, "eth0")?;
+    runtime.add(&network, &scene.pod.attachment())?;
+    assert_eq!(link(scene.pod.netns(), "eth0")?.unwrap().alias, "dev0");
+    runtime.del(&network, &scene.pod.attachment())?;
+    assert_eq!(link(scene.host.netns(), "dev0")?.unwrap().alias, "rack 7");
+    Ok(())
+}
