@@ -8,8 +8,9 @@ use tracing::{info, warn};
 
 use crate::error::Error;
 use crate::monitor::{Event, Monitor};
-use crate::reconcile::{Reconciler, Settings};
+use crate::reconcile::Reconciler;
 use crate::run_dir::RunDir;
+use crate::settings::Settings;
 use crate::source::Source;
 
 /// Events come in bursts; what comes within this time after the first is handled with it.

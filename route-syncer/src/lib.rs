@@ -5,6 +5,8 @@
 //! - [`source`] tells which nodes there are; [`roster`] decides which of them to believe in;
 //! - [`claims`] judges what each node claims; [`desired`] folds what is left into routes;
 //! - [`observed`] reads the kernel; [`difference`] says what must change; [`apply`] changes it;
+//! - [`decision`] is all of that up to the change, without effects, under the administrator's
+//!   [`settings`];
 //! - [`masquerade`] and [`forwarding`] do for packets what routes do not;
 //! - [`reconcile`] is one such sync; [`daemon`] decides when there is one, woken by the source and
 //!   by the kernel's events ([`monitor`]);
@@ -24,6 +26,7 @@ pub mod cli;
 pub mod clock;
 pub mod conflist;
 pub mod daemon;
+pub mod decision;
 pub mod desired;
 pub mod difference;
 pub mod error;
@@ -39,6 +42,7 @@ pub mod reconcile;
 pub mod replace;
 pub mod roster;
 pub mod run_dir;
+pub mod settings;
 pub mod show;
 pub mod source;
 pub mod status;

@@ -1,0 +1,107 @@
+//! What a sync does to the kernel: forwarding, the masquerade rules, the routes.
+
+use std::time::Instant;
+
+use kernel::Rtnl;
+use tracing::{debug, info, warn};
+
+use super::Reconciler;
+use crate::apply::apply;
+use crate::claims::{Judged, Verdict};
+use crate::difference::Change;
+use crate::error::Error;
+use crate::forwarding::{self, Families};
+use crate::masquerade::{self, Outcome, Scope};
+use crate::observed::Observed;
+use crate::source::Node;
+
+impl Reconciler {
+    /// Exempts the ranges from masquerading, before there are routes to them. Returns whether
+    /// routes to new ranges may be made, and what went wrong.
+    pub(super) fn exempt(&mut self, judged: &[Judged]) -> (bool, Option<String>) {
+        if !self.informed {
+            // Nobody knows yet which Pods are ours: what the last daemon left is better.
+            return (true, None);
+        }
+        let held = self.roster.held.iter().map(|held| &held.node);
+        let nodes: Vec<&Node> = self.roster.listed.iter().chain(held).collect();
+        let scope = Scope::new(&self.cluster_cidrs(), judged, &nodes);
+        if self.in_place.as_ref() == Some(&scope) {
+            return (true, None);
+        }
+        self.in_place = None;
+        match masquerade::sync(&scope) {
+            Outcome::InPlace { written } => {
+                if written {
+                    info!("wrote the masquerade rules");
+                }
+                self.in_place = Some(scope);
+                (true, None)
+            }
+            Outcome::Stale(problem) => {
+                let text = "the masquerade rules cannot be changed, new routes have to wait";
+                (false, Some(format!("{text}: {problem}")))
+            }
+            Outcome::Absent(problem) => {
+                (true, Some(format!("what leaves the cluster is not masqueraded: {problem}")))
+            }
+        }
+    }
+
+    /// Makes what changes may be made now. Returns whether there were any.
+    pub(super) fn apply(
+        &mut self,
+        rtnl: &mut Rtnl,
+        observed: &Observed,
+        may_add: bool,
+        now: Instant,
+    ) -> Result<bool, Error> {
+        let mut changes = self.difference(observed).changes;
+        changes.retain(|change| {
+            (may_add || !matches!(change, Change::Add(_)))
+                && self.backoff.may_try(change.route().destination, now)
+        });
+        let mut made = [0; 3];
+        for (change, answer) in changes.iter().zip(apply(rtnl, &changes)?) {
+            let destination = change.route().destination;
+            match answer {
+                Ok(()) => {
+                    debug!("made: {change:?}");
+                    made[match change {
+                        Change::Add(_) => 0,
+                        Change::Replace(_) => 1,
+                        Change::Delete(_) => 2,
+                    }] += 1;
+                }
+                Err(problem) => {
+                    if self.backoff.failed(destination, problem.to_string(), now) {
+                        warn!("{problem}; it is tried again");
+                    }
+                }
+            }
+        }
+        if made != [0; 3] {
+            info!("routes: {} added, {} replaced, {} removed", made[0], made[1], made[2]);
+        }
+        Ok(!changes.is_empty())
+    }
+}
+
+/// Turns on forwarding for the families of the claims that count. Returns what went wrong.
+pub(super) fn turn_on_forwarding(judged: &[Judged], observed: &Observed) -> Option<String> {
+    let counts = |judged: &&Judged| !matches!(judged.verdict, Verdict::Refused(_));
+    let mut families = Families::default();
+    for judged in judged.iter().filter(counts) {
+        families.ipv4 |= judged.claim.cidr.is_ipv4();
+        families.ipv6 |= judged.claim.cidr.is_ipv6();
+    }
+    match forwarding::turn_on(families, observed) {
+        Ok(written) => {
+            for key in written {
+                info!("turned on {key}");
+            }
+            None
+        }
+        Err(problem) => Some(format!("forwarding cannot be turned on: {problem}")),
+    }
+}

@@ -1,0 +1,61 @@
+//! How a sync went, for people: what is new to the log, everything to the status file.
+
+use std::collections::BTreeSet;
+
+use tracing::{debug, error, info, warn};
+
+use super::Reconciler;
+use crate::difference::Difference;
+use crate::error::Error;
+use crate::status::{Report, Row};
+
+impl Reconciler {
+    /// Says what is new to the log, and everything to the status file.
+    pub(super) fn say(
+        &mut self,
+        mut problems: Vec<String>,
+        routes: Vec<Row>,
+        left: &Difference,
+    ) -> Result<(), Error> {
+        problems.extend(self.told.problems.iter().cloned());
+        let report = Report {
+            node: self.settings.node.clone(),
+            protocol: self.settings.protocol,
+            source_error: self.source_error.as_ref().map(|trouble| trouble.words.clone()),
+            source_error_since: self.source_error.as_ref().map(|trouble| trouble.since.clone()),
+            notes: self.told.notes.clone(),
+            problems,
+            routes,
+        };
+        for (destination, foreign) in left.shadowed.difference(&self.said_shadowed) {
+            info!(
+                "a route of protocol {} to {destination} stands by with metric {}: ours is used",
+                foreign.protocol, foreign.metric
+            );
+        }
+        self.said_shadowed.clone_from(&left.shadowed);
+        if self.said.as_ref() != Some(&report) {
+            let text = serde_json::to_string_pretty(&report).map_err(Error::Render)?;
+            self.run_dir.write_status(&(text + "\n"))?;
+            log_news(self.said.as_ref(), &report);
+            self.said = Some(report);
+        }
+        Ok(())
+    }
+}
+
+fn log_news(before: Option<&Report>, now: &Report) {
+    let is_new = |problem: &&String| !before.is_some_and(|old| old.problems.contains(problem));
+    for problem in now.problems.iter().filter(is_new) {
+        error!("{problem}");
+    }
+    let said: BTreeSet<_> =
+        before.iter().flat_map(|report| &report.routes).map(Row::words).collect();
+    for row in now.routes.iter().filter(|row| !said.contains(&row.words())) {
+        if row.state.is_ok() {
+            debug!("{}", row.words());
+        } else {
+            warn!("{}", row.words());
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What the administrator decides.
+
+use std::path::PathBuf;
+
+use ipnetwork::IpNetwork;
+
+/// What the administrator decides.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// This node's name.
+    pub node: String,
+    /// Ranges that are in the cluster: what Pods send there is not masqueraded.
+    pub cluster_cidrs: Vec<IpNetwork>,
+    /// Ranges that no claim may touch.
+    pub service_cidrs: Vec<IpNetwork>,
+    /// The number that marks our routes.
+    pub protocol: u8,
+    /// The daemon's folder.
+    pub run_dir: PathBuf,
+    /// The network configuration to write for container runtimes.
+    pub conflist: Option<PathBuf>,
+    /// The file to write this node's subnet to, as flannel does.
+    pub subnet_env: Option<PathBuf>,
+}
