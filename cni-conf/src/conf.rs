@@ -1,6 +1,7 @@
 //! The network configuration a runtime writes to a plugin's stdin (CNI spec, section 1).
 
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
 use serde::de::DeserializeOwned;
 
@@ -28,6 +29,8 @@ pub struct NetConf {
     /// `type`: the plugin; empty if the configuration names none, which nothing depends on.
     pub plugin_type: String,
     object: Object,
+    /// `ipam`, once somebody has asked for it: many ask, and it may be long.
+    ipam: OnceLock<Option<Object>>,
     raw: Vec<u8>,
 }
 
@@ -63,7 +66,8 @@ impl NetConf {
         if !plugin_type.is_empty() {
             check_plugin_type(&plugin_type)?;
         }
-        Ok(NetConf { version, name, plugin_type, object, raw: stdin.to_vec() })
+        let (ipam, raw) = (OnceLock::new(), stdin.to_vec());
+        Ok(NetConf { version, name, plugin_type, object, ipam, raw })
     }
 
     /// All keys.
@@ -89,7 +93,18 @@ impl NetConf {
     /// # Errors
     /// Code 6 if it is no object, 7 if it has keys but no `type`: whoever wrote them wants
     /// addresses, and would silently get none.
-    pub fn ipam(&self) -> Result<Option<Object>, CniError> {
+    pub fn ipam(&self) -> Result<Option<&Object>, CniError> {
+        let ipam = match self.ipam.get() {
+            Some(ipam) => ipam,
+            None => {
+                let ipam = self.parse_ipam()?;
+                self.ipam.get_or_init(|| ipam)
+            }
+        };
+        Ok(ipam.as_ref())
+    }
+
+    fn parse_ipam(&self) -> Result<Option<Object>, CniError> {
         let Some(ipam) = self.object.object("ipam")? else { return Ok(None) };
         let plugin_type: String = ipam.get("type")?.unwrap_or_default();
         if !plugin_type.is_empty() {

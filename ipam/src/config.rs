@@ -109,12 +109,12 @@ impl Config {
         Ok(Self {
             store: store(conf)?,
             requested: requested(conf, cni_args)?,
-            sets: range_sets(conf, &ipam)?,
-            routes: routes(&ipam)?,
+            sets: range_sets(conf, ipam)?,
+            routes: routes(ipam)?,
             resolv_conf: resolv_conf.filter(|path| !path.is_empty()).map(PathBuf::from),
             rest_time: Duration::from_secs(ipam.get("restTime")?.unwrap_or(REST_TIME)),
             idempotent_add: ipam.get("idempotentAdd")?.unwrap_or_default(),
-            earlier_boots: earlier_boots(&ipam)?,
+            earlier_boots: earlier_boots(ipam)?,
             status_when_full: ipam.get("statusWhenFull")?.unwrap_or_default(),
         })
     }
@@ -154,7 +154,7 @@ fn earlier_boots(ipam: &Object) -> Result<OfEarlierBoots, DecodeError> {
     Ok(if reclaim { OfEarlierBoots::Reclaim } else { OfEarlierBoots::Keep })
 }
 
-fn ipam(conf: &NetConf) -> Result<Object, CniError> {
+fn ipam(conf: &NetConf) -> Result<&Object, CniError> {
     Ok(conf.ipam()?.ok_or(ConfigError::MissingIpam)?)
 }
 

@@ -10,6 +10,7 @@ pub mod address;
 pub mod conntrack;
 pub mod elf_note;
 pub mod events;
+mod forwarding;
 pub mod link;
 pub mod mac;
 pub mod neighbour;

@@ -88,10 +88,10 @@ impl Config {
     /// Code 7 for what makes no sense, 6 for a value of the wrong type, 4 for CNI_ARGS.
     pub fn parse(conf: &NetConf, cni_args: &str) -> Result<Self, CniError> {
         let ipam = conf.ipam()?.ok_or(ConfigError::MissingIpam)?;
-        let addresses = addresses(conf, &ipam, cni_args)?;
+        let addresses = addresses(conf, ipam, cni_args)?;
         check_versions_limit(&addresses, conf.version)?;
         let dns = ipam.object("dns")?.map(|dns| Dns::from_object(&dns)).transpose()?;
-        Ok(Self { addresses, routes: routes(&ipam)?, dns: dns.unwrap_or_default() })
+        Ok(Self { addresses, routes: routes(ipam)?, dns: dns.unwrap_or_default() })
     }
 
     /// Refuses a configuration without any address.

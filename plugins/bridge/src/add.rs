@@ -106,7 +106,7 @@ impl<'a> Site<'a> {
     fn connect(&mut self, plan: &Plan, shared: &Shared, made: &Link) -> Result<Links> {
         let marks = self.marks(made);
         if self.conf.is_gateway {
-            settings::forward(&plan.inside.ips)?;
+            settings::forward(&mut self.host, &plan.inside.ips)?;
         }
         if self.conf.check_mac {
             let attachment = &self.call.attachment;

@@ -179,7 +179,7 @@ fn has_options(there: &kernel::route::Route, asked: &Route) -> bool {
 /// # Errors
 /// It does not.
 pub fn forwarding(ips: &[IpConfig]) -> Result<()> {
-    for key in settings::forwarding_of(ips) {
+    for (key, _) in settings::forwarding_of(ips) {
         demand(sysctl::get(key)? != "0", || format!("{key} is off: the host does not forward"))?;
     }
     Ok(())

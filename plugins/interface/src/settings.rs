@@ -1,6 +1,7 @@
 //! Settings of links and of the host under `/proc/sys`.
 
 use cni_conf::result::IpConfig;
+use kernel::Rtnl;
 use kernel::sysctl::{self, SysctlError};
 
 use crate::error::Result;
@@ -25,9 +26,12 @@ pub fn where_possible<T>(set: std::result::Result<T, SysctlError>) -> Result<()>
 ///
 /// # Errors
 /// A setting cannot be written.
-pub fn forward(ips: &[IpConfig]) -> Result<()> {
-    for key in forwarding_of(ips) {
-        sysctl::set(key, "1")?;
+pub fn forward(host: &mut Rtnl, ips: &[IpConfig]) -> Result<()> {
+    for (key, v4) in forwarding_of(ips) {
+        // Mostly it is on. What cannot be told this way, the setting itself tells.
+        if !host.forwards(!v4).unwrap_or_default() {
+            sysctl::set(key, "1")?;
+        }
     }
     Ok(())
 }
@@ -49,8 +53,9 @@ pub fn make_gateway(link: &str, ipv6: bool) -> Result<()> {
     Ok(())
 }
 
-/// The settings by which the host passes on packets of the families of these addresses.
-pub(crate) fn forwarding_of(ips: &[IpConfig]) -> impl Iterator<Item = &'static str> {
+/// The settings by which the host passes on packets of the families of these addresses, and whether
+/// each is that of IPv4.
+pub(crate) fn forwarding_of(ips: &[IpConfig]) -> impl Iterator<Item = (&'static str, bool)> {
     let used = |v4: bool| ips.iter().any(|ip| ip.address.is_ipv4() == v4);
-    FORWARDING.into_iter().filter(move |(_, v4)| used(*v4)).map(|(key, _)| key)
+    FORWARDING.into_iter().filter(move |(_, v4)| used(*v4))
 }

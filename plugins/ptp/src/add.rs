@@ -67,7 +67,7 @@ impl<'a> Site<'a> {
     /// need not be told: there is only the host, and its end is new.
     fn connect(&mut self, plan: &Plan) -> Result<Link> {
         let attachment = &self.call.attachment;
-        settings::forward(&plan.inside.ips)?;
+        settings::forward(&mut self.host, &plan.inside.ips)?;
         let pair = Pair {
             container: &self.container.netns,
             container_mac: plan.container_mac,
