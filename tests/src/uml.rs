@@ -153,6 +153,8 @@ impl Uml {
         command.arg(format!("init={LAB}/debian/bin/busybox"));
         command.args(["--", "sh", &format!("{LAB}/init.sh")]);
         command.env("TMPDIR", LAB);
+        // What the processors of this machine have more than that kernel knows.
+        command.env("LD_PRELOAD", self.debian.join("usr/lib/uml/xstate.so"));
         command
     }
 }
