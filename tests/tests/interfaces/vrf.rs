@@ -1,5 +1,7 @@
 //! `vrf`: an interface of the Pod in a routing table of its own.
 
+mod verbs;
+
 use cbr0_tests::plugin::{Answer, Call};
 use cbr0_tests::pod::Pod;
 use cbr0_tests::probe::{Endpoint, Source, call};
