@@ -17,7 +17,7 @@ use crate::book::Book;
 use crate::conf::Conf;
 use crate::device::{self, Device};
 use crate::loan::Loan;
-use crate::restore;
+use crate::{lock, restore};
 
 /// Lends the device to the container.
 pub(crate) fn add(call: &Call, netns: &Path) -> Result<CniResult> {
@@ -64,6 +64,7 @@ impl<'a> Site<'a> {
         let mut container = Container::open(call, netns)?;
         container.check_free(&call.attachment.ifname, netns)?;
         let mut host = Rtnl::open()?;
+        let _alone = lock::alone()?;
         restore::come_home(&book, call, &mut host)?;
         let device = device::find(&mut host, conf)?;
         if let Device::Link(link) = &device {
@@ -84,6 +85,10 @@ impl<'a> Site<'a> {
                 return Ok(Interface { pci_id: pci_id.clone(), ..plain });
             }
         };
+        let _alone = lock::alone()?;
+        let gone = || Error::Vanished { thing: format!("link {:?}", at_home.name) };
+        let at_home = &self.host.link_by_index(at_home.index)?.ok_or_else(gone)?;
+        check_lendable(&self.book, at_home)?;
         self.book.write(attachment, &Loan::new(attachment, at_home))?;
         self.host.request(&link::set_alias(at_home.index, &at_home.name))?;
         let moved = self.host.request(&link::move_to(at_home.index, &self.container.netns, name));

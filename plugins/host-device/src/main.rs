@@ -15,6 +15,7 @@ mod check;
 mod conf;
 mod device;
 mod loan;
+mod lock;
 mod restore;
 
 use std::path::Path;

@@ -10,6 +10,7 @@ use plugin_interface::{Container, Error, Result, Valid};
 
 use crate::book::Book;
 use crate::loan::Loan;
+use crate::lock;
 
 /// A name under which a link comes home whose own is taken there by now: the kernel puts the lowest
 /// free number into it.
@@ -21,6 +22,7 @@ pub(crate) fn loan(call: &Call, netns: Option<&Path>) -> Result<()> {
     // With a folder that ADD refuses nothing was written down, and the alias tells as much as the
     // reference's.
     let Ok(book) = Book::of(&call.conf) else { return without_loan(call, netns) };
+    let _alone = lock::alone()?;
     let Some(loan) = book.loan_to(&call.attachment)? else {
         return Error::all([without_loan(call, netns), book.forget(&call.attachment)]);
     };
@@ -37,6 +39,7 @@ pub(crate) fn loan(call: &Call, netns: Option<&Path>) -> Result<()> {
 /// has the links.
 pub(crate) fn collect(book: &Book, valid: &Valid<'_>) -> Result<()> {
     let mut host = Rtnl::open()?;
+    let _alone = lock::alone()?;
     let is_garbage = |loan: &Loan| {
         loan.borrower().is_some_and(|borrower| {
             borrower.network == valid.network && !valid.attachments.contains(&borrower)

@@ -182,3 +182,29 @@ fn an_add_finds_the_device_under_the_name_that_it_came_home_with() -> Outcome {
     assert_eq!(link(scene.host.netns(), "dev0")?.unwrap().alias, "rack 7");
     Ok(())
 }
+
+#[test]
+fn one_of_many_who_ask_at_once_has_the_device_and_it_comes_home_as_it_was() -> Outcome {
+    let Some(scene) = scene(&HOST_DEVICE)? else { return Ok(()) };
+    change(scene.host.netns(), "dev0", |index| links::set_alias(index, "rack 7 / left"))?;
+    change(scene.host.netns(), "dev0", links::set_up)?;
+    let all: Vec<_> =
+        (0..8).map(|number| Pod::create(&format!("pod{number}"))).collect::<Result<_>>()?;
+    let at_once = |work: &(dyn Fn(&Pod) -> Result<()> + Sync)| -> Vec<Result<()>> {
+        std::thread::scope(|scope| {
+            let calls: Vec<_> = all.iter().map(|pod| scope.spawn(move || work(pod))).collect();
+            calls.into_iter().map(|call| call.join().unwrap()).collect()
+        })
+    };
+    for round in 0..20 {
+        let given =
+            at_once(&|pod| scene.runtime()?.add(&scene.network, &pod.attachment()).map(drop));
+        assert_eq!(given.iter().filter(|added| added.is_ok()).count(), 1, "{round}: {given:?}");
+        for ended in at_once(&|pod| scene.runtime()?.del(&scene.network, &pod.attachment())) {
+            ended?;
+        }
+        let home = link(scene.host.netns(), "dev0")?.unwrap();
+        assert_eq!((home.alias.as_str(), home.is_up()), ("rack 7 / left", true), "{round}");
+    }
+    Ok(())
+}
