@@ -21,6 +21,10 @@ use crate::error::{Context, LabError, Result};
 pub enum Part {
     /// `cnitool`, the reference runtime.
     Cnitool,
+    /// The folder of containerd with what it runs, to lay over a root.
+    Containerd,
+    /// `crictl`, which asks a runtime as a kubelet does.
+    Crictl,
     /// `etcd`, with `etcdctl` beside it.
     Etcd,
     /// `ip`, of iproute2.
@@ -31,6 +35,8 @@ pub enum Part {
     Nft,
     /// `openssl`, the program.
     Openssl,
+    /// The folder of podman with what it runs, to lay over a root.
+    Podman,
     /// The folder of the reference plugins.
     Reference,
     /// The folder of Debian's build of the reference plugins, an older release.
@@ -50,11 +56,14 @@ impl Part {
     pub fn name(self) -> &'static str {
         match self {
             Part::Cnitool => "cnitool",
+            Part::Containerd => "containerd",
+            Part::Crictl => "crictl",
             Part::Etcd => "etcd",
             Part::Ip => "ip",
             Part::Iptables => "iptables",
             Part::Nft => "nft",
             Part::Openssl => "openssl",
+            Part::Podman => "podman",
             Part::Reference => "reference",
             Part::ReferenceDebian => "reference-debian",
             Part::Firewall => "firewall",
@@ -68,8 +77,10 @@ impl Part {
     pub fn find(self) -> Option<PathBuf> {
         let fetched = env::var_os("CBR0_PARTS_DIR").map(|dir| Path::new(&dir).join(self.name()));
         fetched.filter(|path| path.exists()).or_else(|| match self {
-            Part::Firewall
+            Part::Containerd
+            | Part::Firewall
             | Part::Iptables
+            | Part::Podman
             | Part::Reference
             | Part::ReferenceDebian
             | Part::Uml => None,
