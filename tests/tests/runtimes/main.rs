@@ -1,0 +1,6 @@
+//! The plugins under real runtimes, with real containers, each runtime on a machine of its own.
+
+mod containerd;
+mod cri;
+mod fixture;
+mod podman;
