@@ -4,3 +4,4 @@ mod containerd;
 mod cri;
 mod fixture;
 mod podman;
+mod switch;
