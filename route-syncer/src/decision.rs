@@ -30,3 +30,67 @@ pub fn changes(desired: &Desired, observed: &Observed, protocol: u8, listed: boo
     }
     difference
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use std::net::IpAddr;
+
+    use ipnetwork::IpNetwork;
+
+    use super::*;
+    use crate::claims::{Refusal, Verdict};
+    use crate::observed::{Address, Link};
+    use crate::source::{HeldNode, Node};
+
+    fn node(name: &str, address: &str, pod_cidr: &str) -> Node {
+        Node {
+            name: name.into(),
+            addresses: vec![address.parse().unwrap()],
+            pod_cidrs: vec![pod_cidr.parse().unwrap()],
+        }
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            node: "node1".into(),
+            cluster_cidrs: Vec::new(),
+            service_cidrs: Vec::new(),
+            protocol: 214,
+            run_dir: "/nowhere".into(),
+            conflist: None,
+            subnet_env: None,
+        }
+    }
+
+    fn observed() -> Observed {
+        let link = Link { index: 2, name: "eth0".into(), up: true, carrier: true, mtu: Some(1500) };
+        let subnet: IpNetwork = "10.100.0.1/24".parse().unwrap();
+        Observed {
+            links: vec![link],
+            addresses: vec![Address { link: 2, local: subnet.ip(), subnet }],
+            routes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_range_that_is_claimed_again_switches_at_once_from_a_held_claim() {
+        let gone = node("node2", "10.100.0.2", "10.0.2.0/24");
+        let held = HeldNode { node: gone, since: "2026-01-01T00:00:00Z".into() };
+        let mut roster = Roster { held: vec![held], ..Roster::default() };
+        let next_hop = |roster: &Roster| {
+            let desired = Desired::fold(&judge_all(roster, &observed(), &settings()));
+            let to: Vec<_> =
+                desired.routes.into_iter().map(|(to, hop)| (to, hop.gateway)).collect();
+            to
+        };
+        let cidr: IpNetwork = "10.0.2.0/24".parse().unwrap();
+        assert_eq!(next_hop(&roster), [(cidr, IpAddr::from([10, 100, 0, 2]))]);
+
+        roster.listed = vec![node("node5", "10.100.0.5", "10.0.2.0/24")];
+        assert_eq!(next_hop(&roster), [(cidr, IpAddr::from([10, 100, 0, 5]))]);
+        let judged = judge_all(&roster, &observed(), &settings());
+        let refused = Verdict::Refused(Refusal::Taken { node: "node5".into(), cidr });
+        assert_eq!(judged[1].verdict, refused, "who is held stands back, and it is shown");
+    }
+}
