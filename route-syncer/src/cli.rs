@@ -25,6 +25,11 @@ pub struct Cli {
 pub enum Command {
     /// Keep the routes until told to stop (SIGTERM, SIGINT).
     Run(Run),
+    /// Print the `ip route` commands by which a daemon that starts now would change the routes.
+    ///
+    /// It takes the options of `run`, reads the same facts, and writes nothing. Exits with 0 if
+    /// there is nothing to do, 1 if there is, 2 if that cannot be told.
+    Diff(Daemon),
     /// Show the routes, as they are now.
     ///
     /// Exits with 0 if all is well, 1 if something is not, 2 if that cannot be told.
@@ -54,6 +59,19 @@ pub enum Command {
 /// The options of `run`.
 #[derive(Debug, Args)]
 pub struct Run {
+    /// What the daemon is to do.
+    #[command(flatten)]
+    pub daemon: Daemon,
+
+    /// Write nothing, neither to the kernel nor to files nor to the source: print the `ip route`
+    /// commands that would be run, whenever they change.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// The options of a daemon.
+#[derive(Debug, Args)]
+pub struct Daemon {
     /// Where the list of nodes comes from.
     #[arg(long, value_enum)]
     pub source: SourceKind,
@@ -274,7 +292,7 @@ mod tests {
         let run = |more: &str| {
             let text = format!("route-syncer run --source file --nodes-file x {more}");
             match Cli::try_parse_from(text.split_whitespace()).unwrap().command {
-                Command::Run(run) => [run.conflist, run.subnet_env],
+                Command::Run(Run { daemon, .. }) => [daemon.conflist, daemon.subnet_env],
                 other => panic!("{other:?}"),
             }
         };

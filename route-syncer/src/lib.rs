@@ -2,7 +2,8 @@
 //!
 //! Facts become claims, claims one table of routes, and the kernel is made to agree:
 //!
-//! - [`source`] tells which nodes there are; [`roster`] decides which of them to believe in;
+//! - [`source`] tells which nodes there are; [`roster`] decides which of them to believe in, from
+//!   [`memory`] at first;
 //! - [`claims`] judges what each node claims; [`desired`] folds what is left into routes;
 //! - [`observed`] reads the kernel; [`difference`] says what must change; [`apply`] changes it;
 //! - [`decision`] is all of that up to the change, without effects, under the administrator's
@@ -12,6 +13,8 @@
 //!   by the kernel's events ([`monitor`]);
 //! - [`status`] and [`show`] tell people, [`readiness`] tells plugins, and [`node_files`] tell
 //!   container runtimes ([`conflist`]) and readers of flannel's file ([`subnet_env`]).
+//!
+//! - [`preview`] tells, in [`commands`], what the daemon would do.
 //!
 //! Beside the daemon, [`install`] puts the plugins where container runtimes look.
 //!
@@ -24,6 +27,7 @@ pub mod backoff;
 pub mod claims;
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod conflist;
 pub mod daemon;
 pub mod decision;
@@ -33,9 +37,11 @@ pub mod error;
 pub mod forwarding;
 pub mod install;
 pub mod masquerade;
+pub mod memory;
 pub mod monitor;
 pub mod node_files;
 pub mod observed;
+pub mod preview;
 pub mod ranges;
 pub mod readiness;
 pub mod reconcile;

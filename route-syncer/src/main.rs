@@ -6,11 +6,12 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use route_syncer::cli::{Cli, Command, Forget, Install, Leave, Run, SourceKind, Status, Uninstall};
+use route_syncer::cli::{
+    Cli, Command, Daemon, Forget, Install, Leave, Run, SourceKind, Status, Uninstall,
+};
 use route_syncer::error::Error;
 use route_syncer::run_dir::RunDir;
 use route_syncer::settings::Settings;
-use route_syncer::source::SourceError;
 use route_syncer::source::etcd::client::Connection;
 use route_syncer::source::etcd::identity::identify;
 use route_syncer::source::etcd::keeper::Keeper;
@@ -18,13 +19,14 @@ use route_syncer::source::etcd::options::EtcdOptions;
 use route_syncer::source::etcd::state::StateFile;
 use route_syncer::source::etcd::{EtcdSource, farewell};
 use route_syncer::source::file::NodesFile;
-use route_syncer::{daemon, install, show};
+use route_syncer::source::{Source, SourceError};
+use route_syncer::{daemon, install, preview, show};
 use tokio::runtime::Runtime;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// `status` cannot tell.
+/// It cannot be told.
 const UNKNOWN: u8 = 2;
 
 fn main() -> ExitCode {
@@ -38,10 +40,8 @@ fn main() -> ExitCode {
         Command::Run(options) => exit_code(run(options)),
         Command::Leave(options) => exit_code(leave(&options)),
         Command::Forget(options) => exit_code(forget(&options)),
-        Command::Status(options) => status(&options).unwrap_or_else(|problem| {
-            error!("{problem}");
-            ExitCode::from(UNKNOWN)
-        }),
+        Command::Diff(options) => answer(diff(options)),
+        Command::Status(options) => answer(status(&options)),
         Command::Install(options) => exit_code(install(options)),
         Command::Uninstall(options) => exit_code(uninstall(&options)),
     }
@@ -57,33 +57,76 @@ fn exit_code(result: Result<(), Error>) -> ExitCode {
     }
 }
 
+/// The exit code of a question.
+fn answer(result: Result<ExitCode, Error>) -> ExitCode {
+    result.unwrap_or_else(|problem| {
+        error!("{problem}");
+        ExitCode::from(UNKNOWN)
+    })
+}
+
 fn run(options: Run) -> Result<(), Error> {
-    let node = node_name(options.node)?;
-    let settings = Settings {
-        node,
-        cluster_cidrs: options.cluster_cidrs,
-        service_cidrs: options.service_cidrs,
-        protocol: options.protocol,
-        run_dir: options.run_dir,
-        conflist: options.conflist,
-        subnet_env: options.subnet_env,
-    };
+    let Run { daemon: options, dry_run } = options;
+    let settings = settings(&options)?;
     runtime()?.block_on(async {
         match options.source {
-            SourceKind::File => {
-                // clap insists on the path with this source.
-                let source = NodesFile::open(&options.nodes_file.unwrap_or_default())?;
-                daemon::run(source, settings).await
-            }
+            SourceKind::File => serve(nodes_file(options)?, settings, dry_run).await,
             SourceKind::Etcd => {
-                let own = identify(&settings.node, &options.etcd)?;
-                let (connection, file) = etcd(&options.etcd)?;
-                let state = file.read()?;
-                let keeper = Keeper::new(connection, own, options.lease_ttl, file, state);
-                daemon::run(EtcdSource::start(keeper), settings).await
+                serve(leases(&options, &settings, dry_run)?, settings, dry_run).await
             }
         }
     })
+}
+
+async fn serve(source: impl Source, settings: Settings, dry_run: bool) -> Result<(), Error> {
+    if dry_run {
+        preview::follow(source, settings, &mut std::io::stdout()).await
+    } else {
+        daemon::run(source, settings).await
+    }
+}
+
+fn diff(options: Daemon) -> Result<ExitCode, Error> {
+    let settings = settings(&options)?;
+    let commands = runtime()?.block_on(async {
+        match options.source {
+            SourceKind::File => preview::difference(nodes_file(options)?, settings).await,
+            SourceKind::Etcd => {
+                preview::difference(leases(&options, &settings, true)?, settings).await
+            }
+        }
+    })?;
+    if commands.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    say(&commands);
+    Ok(ExitCode::FAILURE)
+}
+
+fn settings(options: &Daemon) -> Result<Settings, Error> {
+    Ok(Settings {
+        node: node_name(options.node.clone())?,
+        cluster_cidrs: options.cluster_cidrs.clone(),
+        service_cidrs: options.service_cidrs.clone(),
+        protocol: options.protocol,
+        run_dir: options.run_dir.clone(),
+        conflist: options.conflist.clone(),
+        subnet_env: options.subnet_env.clone(),
+    })
+}
+
+fn nodes_file(options: Daemon) -> Result<NodesFile, Error> {
+    // clap insists on the path with this source.
+    Ok(NodesFile::open(&options.nodes_file.unwrap_or_default())?)
+}
+
+/// The source of leases. One that only looks on writes neither to etcd nor to the state file.
+fn leases(options: &Daemon, settings: &Settings, looks_on: bool) -> Result<EtcdSource, Error> {
+    let own = identify(&settings.node, &options.etcd)?;
+    let (connection, file) = etcd(&options.etcd)?;
+    let state = file.read()?;
+    let keeper = Keeper::new(connection, own, options.lease_ttl, file, state);
+    Ok(EtcdSource::start(if looks_on { keeper.looking_on() } else { keeper }))
 }
 
 fn leave(options: &Leave) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use ipnetwork::IpNetwork;
 use kernel::Rtnl;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use self::effects::turn_on_forwarding;
 use self::facts::{SourceTrouble, Told};
@@ -21,13 +21,13 @@ use crate::desired::Desired;
 use crate::difference::{Difference, Foreign};
 use crate::error::Error;
 use crate::masquerade::Scope;
+use crate::memory::Memory;
 use crate::node_files::{Facts, NodeFiles};
-use crate::observed::{Observed, Route};
+use crate::observed::Observed;
 use crate::readiness;
 use crate::roster::Roster;
 use crate::run_dir::RunDir;
 use crate::settings::Settings;
-use crate::source::nodes;
 use crate::status::{Report, rows};
 
 /// The owner of the routes.
@@ -64,16 +64,10 @@ impl Reconciler {
     /// The kernel or the folder cannot be read.
     pub fn remember(settings: Settings, run_dir: RunDir) -> Result<Self, Error> {
         let observed = Observed::read(&mut Rtnl::open()?)?;
-        let own: Vec<&Route> =
-            observed.routes.iter().filter(|route| route.protocol == settings.protocol).collect();
-        let last_good = run_dir.read_last_good()?.map(|text| nodes::parse(&text));
-        let last_good = last_good.transpose().unwrap_or_else(|error| {
-            warn!("the remembered list of nodes is left aside: {error}");
-            None
-        });
+        let Memory { roster, has_list } = Memory::recall(&run_dir, &observed, settings.protocol)?;
         Ok(Self {
-            informed: last_good.is_some(),
-            roster: Roster::remembered(last_good.unwrap_or_default(), &own),
+            informed: has_list,
+            roster,
             node_files: NodeFiles::new(settings.conflist.clone(), settings.subnet_env.clone()),
             settings,
             run_dir,

@@ -3,7 +3,7 @@
 //! Nothing waits by sleeping: a daemon is waited for by what it logs, the kernel by its events,
 //! both with a deadline.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -131,25 +131,40 @@ impl Node {
 
     /// Starts the daemon in this node, without waiting for it.
     pub(crate) fn spawn(&self) -> Daemon {
+        let mut command = self.with_facts("run");
+        command.stderr(Stdio::piped());
+        let mut child = self.ns.run(|| command.spawn()).unwrap().unwrap();
+        let log = lines(child.stderr.take().unwrap());
+        Daemon { child, log }
+    }
+
+    /// Starts the daemon for a dry run: its log is what it prints.
+    pub(crate) fn spawn_dry(&self) -> Daemon {
+        let mut command = self.with_facts("run");
+        command.arg("--dry-run").stdout(Stdio::piped());
+        let mut child = self.ns.run(|| command.spawn()).unwrap().unwrap();
+        let log = lines(child.stdout.take().unwrap());
+        Daemon { child, log }
+    }
+
+    /// What `diff` prints, and its exit code.
+    pub(crate) fn diff(&self) -> (String, Option<i32>) {
+        let mut command = self.with_facts("diff");
+        let output = self.ns.run(|| command.output()).unwrap().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), output.status.code())
+    }
+
+    /// The program with a verb that reads the list of nodes.
+    fn with_facts(&self, verb: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_route-syncer"));
         command
-            .args(["run", "--source", "file", "--node", "node1", "--cluster-cidr", "10.0.0.0/14"])
+            .args([verb, "--source", "file", "--node", "node1", "--cluster-cidr", "10.0.0.0/14"])
             .arg("--nodes-file")
             .arg(self.nodes_file())
             .arg("--run-dir")
             .arg(self.run_dir())
-            .env("RUST_LOG", "info")
-            .stderr(Stdio::piped());
-        let mut child = self.ns.run(|| command.spawn()).unwrap().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (sender, log) = channel();
-        std::thread::spawn(move || {
-            for line in stderr.lines().map_while(Result::ok) {
-                // A test that has ended reads no more.
-                let _ = sender.send(line);
-            }
-        });
-        Daemon { child, log }
+            .env("RUST_LOG", "info");
+        command
     }
 
     /// Starts the daemon and waits until its first sync is done.
@@ -241,7 +256,25 @@ impl Node {
     }
 }
 
+/// The lines of a stream, as they come.
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            // A test that has ended reads no more.
+            let _ = sender.send(line);
+        }
+    });
+    lines
+}
+
 impl Daemon {
+    /// Waits for the next lines that it says.
+    pub(crate) fn next_lines(&self, count: usize) -> Vec<String> {
+        let next = || self.log.recv_timeout(PATIENCE).expect("it says no more");
+        (0..count).map(|_| next()).collect()
+    }
+
     /// Waits until the daemon logs a line with this text.
     pub(crate) fn wait_for(&self, text: &str) {
         let end = Instant::now() + PATIENCE;

@@ -4,5 +4,6 @@
 mod file_source;
 mod lab;
 mod masquerade;
+mod preview;
 mod repair;
 mod restart;

@@ -63,6 +63,8 @@ pub struct Keeper {
     ended: Option<String>,
     wait: Duration,
     told: Option<List>,
+    /// Whether it only looks on: then it writes neither to etcd nor to the file.
+    looks_on: bool,
 }
 
 /// Why a session ended.
@@ -107,7 +109,14 @@ impl Keeper {
             ended: None,
             wait: FIRST_WAIT,
             told: None,
+            looks_on: false,
         }
+    }
+
+    /// The same, but it writes nothing: neither to etcd nor to the file.
+    #[must_use]
+    pub fn looking_on(self) -> Self {
+        Self { looks_on: true, ..self }
     }
 
     /// Runs until nobody listens.
@@ -224,6 +233,14 @@ impl Keeper {
     ) -> Result<(), EtcdError> {
         loop {
             match self.decide(contents) {
+                Own::Has { subnet, .. } if self.looks_on => {
+                    self.have(subnet, 0);
+                    return Ok(());
+                }
+                Own::Take(subnet) if self.looks_on => {
+                    info!("the subnet {subnet} would be taken");
+                    return Ok(());
+                }
                 Own::Has { subnet, lease, stale: None } => {
                     self.have(subnet, lease);
                     return Ok(());
@@ -290,7 +307,7 @@ impl Keeper {
         let same = State { history: self.written.history, ..self.state.clone() } == self.written;
         let same_cluster =
             self.written.history.map(|(cluster, _)| cluster) == Some(contents.cluster);
-        if same && same_cluster {
+        if self.looks_on || (same && same_cluster) {
             return;
         }
         match self.file.write(&self.state) {
