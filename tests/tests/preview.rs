@@ -69,6 +69,7 @@ fn the_commands_of_diff_do_what_the_daemon_does() -> Outcome {
     obey(by_hand, &ip, &told.stdout)?;
     assert_eq!((code(by_hand)?, code(node)?), (Some(0), Some(1)));
     let made_by_hand = routes(by_hand)?;
+    assert_eq!(made_by_hand.len(), 4);
     drop(Syncer::start(by_hand, &nodes_file)?);
     assert_eq!(routes(by_hand)?, made_by_hand);
 
