@@ -20,6 +20,9 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// The protocol number of our routes, unless another is given.
+pub const PROTOCOL: u8 = 214;
+
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -34,6 +37,10 @@ pub enum Command {
     ///
     /// Exits with 0 if all is well, 1 if something is not, 2 if that cannot be told.
     Status(Status),
+    /// Say what is wrong on this node, each with its remedy.
+    ///
+    /// Exits with 0 if nothing is, 1 if something is, 2 if that cannot be told.
+    Check(Check),
     /// Give this node's subnet in etcd back, for good: the other nodes remove their routes to it.
     ///
     /// A daemon that runs here goes on, with its routes; it joins again only when it is started
@@ -44,6 +51,11 @@ pub enum Command {
     /// The routes to a node whose lease in etcd has expired are held until then, for it may well
     /// be alive. A node that was alive after all takes its subnet again by itself.
     Forget(Forget),
+    /// Remove what the daemon left on this node: its routes, its masquerade rules, its files.
+    ///
+    /// Stop the daemon first. A lease in etcd stays (`leave` gives it back), and so do the lock
+    /// file, the conflist and forwarding.
+    Cleanup(Cleanup),
     /// Put the plugins where container runtimes look.
     ///
     /// A file of the same name that is not of cbr0 is kept aside, as NAME.cbr0-saved. What an
@@ -112,7 +124,7 @@ pub struct Daemon {
     /// The protocol number that marks the routes as ours (/etc/iproute2/rt_protos).
     ///
     /// All routes of this number in the main table are taken for ours.
-    #[arg(long, value_name = "N", default_value_t = 214,
+    #[arg(long, value_name = "N", default_value_t = PROTOCOL,
           value_parser = clap::value_parser!(u8).range(5..))]
     pub protocol: u8,
 
@@ -153,6 +165,30 @@ pub struct Status {
     /// Print JSON instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+/// The options of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The folder that the daemon was given.
+    #[arg(long, value_name = "PATH", default_value = "/run/cbr0")]
+    pub run_dir: PathBuf,
+}
+
+/// The options of `cleanup`.
+#[derive(Debug, Args)]
+pub struct Cleanup {
+    /// The folder that the daemon was given.
+    #[arg(long, value_name = "PATH", default_value = "/run/cbr0")]
+    pub run_dir: PathBuf,
+
+    /// The folder of what was learned from etcd.
+    #[arg(long, value_name = "PATH", default_value = "/var/lib/cbr0")]
+    pub state_dir: PathBuf,
+
+    /// The protocol number that the daemon was given [default: that of the last daemon, or 214]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(5..))]
+    pub protocol: Option<u8>,
 }
 
 /// The options of `leave`.

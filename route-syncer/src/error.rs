@@ -39,6 +39,9 @@ pub enum Error {
     /// The kernel.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// A setting of the kernel.
+    #[error(transparent)]
+    Sysctl(#[from] kernel::sysctl::SysctlError),
     /// The sign for plugins.
     #[error(transparent)]
     SyncStatus(#[from] SyncStatusError),

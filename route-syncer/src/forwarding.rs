@@ -43,6 +43,23 @@ pub fn turn_on(families: Families, observed: &Observed) -> Result<Vec<String>, S
     Ok(written)
 }
 
+/// The settings of the families in use that are off.
+///
+/// # Errors
+/// A setting cannot be read. A kernel without IPv6 has nothing that is off.
+pub fn lacking(families: Families) -> Result<Vec<&'static str>, SysctlError> {
+    let mut lacking = Vec::new();
+    for (key, in_use) in [(IPV4, families.ipv4), (IPV6, families.ipv6)] {
+        match sysctl::get(key) {
+            Ok(value) if in_use && value == "0" => lacking.push(key),
+            Ok(_) => {}
+            Err(error) if error.is_absent() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(lacking)
+}
+
 /// A kernel that forwards IPv6 takes itself for a router: it drops the default route that a router
 /// advertised and listens to no more. Where such a route is in use, `accept_ra` 2 keeps it.
 fn keep_learned_routes(observed: &Observed) -> Result<Vec<String>, SysctlError> {

@@ -14,9 +14,8 @@
 //! - [`status`] and [`show`] tell people, [`readiness`] tells plugins, and [`node_files`] tell
 //!   container runtimes ([`conflist`]) and readers of flannel's file ([`subnet_env`]).
 //!
-//! - [`preview`] tells, in [`commands`], what the daemon would do.
-//!
-//! Beside the daemon, [`install`] puts the plugins where container runtimes look.
+//! Beside the daemon, [`preview`] tells in [`commands`] what it would do, [`check`] what is wrong;
+//! [`cleanup`] takes away what it left, and [`install`] puts the plugins where container runtimes look.
 //!
 //! The daemon fails static: whatever happens to it or to its source, the routes stay.
 
@@ -24,7 +23,9 @@
 
 pub mod apply;
 pub mod backoff;
+pub mod check;
 pub mod claims;
+pub mod cleanup;
 pub mod cli;
 pub mod clock;
 pub mod commands;

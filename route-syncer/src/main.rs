@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use route_syncer::cli::{
-    Cli, Command, Daemon, Forget, Install, Leave, Run, SourceKind, Status, Uninstall,
+    Check, Cleanup, Cli, Command, Daemon, Forget, Install, Leave, Run, SourceKind, Status,
+    Uninstall,
 };
 use route_syncer::error::Error;
 use route_syncer::run_dir::RunDir;
@@ -20,7 +21,7 @@ use route_syncer::source::etcd::state::StateFile;
 use route_syncer::source::etcd::{EtcdSource, farewell};
 use route_syncer::source::file::NodesFile;
 use route_syncer::source::{Source, SourceError};
-use route_syncer::{daemon, install, preview, show};
+use route_syncer::{check, cleanup, cli, daemon, install, preview, show};
 use tokio::runtime::Runtime;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
@@ -42,6 +43,10 @@ fn main() -> ExitCode {
         Command::Forget(options) => exit_code(forget(&options)),
         Command::Diff(options) => answer(diff(options)),
         Command::Status(options) => answer(status(&options)),
+        Command::Check(options) => answer(check(&options)),
+        Command::Cleanup(options) => {
+            cleanup(&options).unwrap_or_else(|problem| exit_code(Err(problem)))
+        }
         Command::Install(options) => exit_code(install(options)),
         Command::Uninstall(options) => exit_code(uninstall(&options)),
     }
@@ -185,6 +190,23 @@ fn status(options: &Status) -> Result<ExitCode, Error> {
     // Whoever closed the pipe has read enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(if shown.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn check(options: &Check) -> Result<ExitCode, Error> {
+    let wrong = check::check(&RunDir::new(&options.run_dir))?;
+    if wrong.is_empty() {
+        say(&["nothing is wrong".to_owned()]);
+        return Ok(ExitCode::SUCCESS);
+    }
+    say(&wrong);
+    Ok(ExitCode::FAILURE)
+}
+
+fn cleanup(options: &Cleanup) -> Result<ExitCode, Error> {
+    let Cleanup { run_dir, state_dir, protocol } = options;
+    let done = cleanup::cleanup(&RunDir::new(run_dir), state_dir, *protocol, cli::PROTOCOL)?;
+    say(&if done.words.is_empty() { vec!["nothing was removed".to_owned()] } else { done.words });
+    Ok(if done.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn install(options: Install) -> Result<(), Error> {

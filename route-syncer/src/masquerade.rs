@@ -103,6 +103,32 @@ pub fn sync(scope: &Scope) -> Outcome {
     }
 }
 
+/// Removes the table. Returns whether there was one.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn remove() -> kernel::Result<bool> {
+    // Where tables cannot even be listed there are none: the kernel lacks nf_tables.
+    let Ok(mut nft) = Nft::open() else { return Ok(false) };
+    let tables = nft.tables().unwrap_or_default();
+    if !tables.contains(&(TABLE.family, TABLE.name.to_owned())) {
+        return Ok(false);
+    }
+    match nft.commit(&[TABLE.delete()]) {
+        // Somebody was faster.
+        Err(error) if error.is_absent() => Ok(false),
+        removed => removed.map(|()| true),
+    }
+}
+
+/// Whether the rules are there. What they apply to is not looked at.
+///
+/// # Errors
+/// The kernel cannot be asked.
+pub fn is_there() -> kernel::Result<bool> {
+    is_frame_intact(&mut Nft::open()?)
+}
+
 fn write_difference(nft: &mut Nft, scope: &Scope) -> kernel::Result<bool> {
     let changes = if is_frame_intact(nft)? {
         let mut changes = Vec::new();

@@ -133,6 +133,25 @@ impl RunDir {
         self.write(LAST_GOOD, text)
     }
 
+    /// Removes all that daemons wrote here, but for the lock, which the caller has. Returns the
+    /// files that were there.
+    ///
+    /// # Errors
+    /// One cannot be removed.
+    pub fn remove_files(&self, _lock: &Lock) -> Result<Vec<PathBuf>, RunDirError> {
+        let mut removed = Vec::new();
+        for name in
+            [STATUS, LAST_GOOD, SYNCED].map(|name| [name.to_owned(), temporary(name)]).concat()
+        {
+            match fs::remove_file(self.path(&name)) {
+                Ok(()) => removed.push(self.path(&name)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(source) => return Err(self.io(&name, "remove it", source)),
+            }
+        }
+        Ok(removed)
+    }
+
     /// Where plugins look whether the routes are there.
     pub fn synced(&self) -> PathBuf {
         self.path(SYNCED)
@@ -151,7 +170,7 @@ impl RunDir {
             return Ok(());
         }
         // One temporary name is enough: the folder is locked. A crash leaves it to be overwritten.
-        let temporary = self.path(&format!("{name}.new"));
+        let temporary = self.path(&temporary(name));
         File::create(&temporary)
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .and_then(|()| fs::rename(&temporary, self.path(name)))
@@ -165,6 +184,11 @@ impl RunDir {
     fn io(&self, name: &str, what: &'static str, source: io::Error) -> RunDirError {
         RunDirError::Io { path: self.path(name), what, source }
     }
+}
+
+/// The name under which a file is written before it takes its place.
+fn temporary(name: &str) -> String {
+    format!("{name}.new")
 }
 
 fn whole_file() -> libc::flock {

@@ -154,6 +154,16 @@ impl Node {
         (String::from_utf8(output.stdout).unwrap(), output.status.code())
     }
 
+    /// Runs the program with a verb and this node's folder: what it says, on both streams, and its
+    /// exit code.
+    pub(crate) fn call(&self, arguments: &[&str]) -> (String, Option<i32>) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_route-syncer"));
+        command.args(arguments).arg("--run-dir").arg(self.run_dir());
+        let output = self.ns.run(|| command.output()).unwrap().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (String::from_utf8(said).unwrap(), output.status.code())
+    }
+
     /// The program with a verb that reads the list of nodes.
     fn with_facts(&self, verb: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_route-syncer"));
@@ -191,6 +201,21 @@ impl Node {
                 return;
             }
             assert!(Instant::now() < end, "{found:#?} is not {expected:#?}");
+            wait_readable(&folder, end);
+            drain(&folder);
+        }
+    }
+
+    /// Waits until the program says this when it is called so.
+    pub(crate) fn wait_for_words(&self, arguments: &[&str], words: &str) {
+        let folder = inotify_of(&self.run_dir());
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (said, _) = self.call(arguments);
+            if said.contains(words) {
+                return;
+            }
+            assert!(Instant::now() < end, "no {words:?} in {said}");
             wait_readable(&folder, end);
             drain(&folder);
         }

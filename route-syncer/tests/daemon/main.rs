@@ -1,6 +1,8 @@
 //! The built daemon in throw-away network namespaces.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod check;
+mod cleanup;
 mod file_source;
 mod lab;
 mod masquerade;

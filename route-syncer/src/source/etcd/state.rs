@@ -116,6 +116,19 @@ impl StateFile {
         written.map_err(|source| self.error("write it", source))
     }
 
+    /// Forgets everything, of whatever cluster. Returns the file if there was one.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub fn remove(folder: &Path) -> Result<Option<PathBuf>, StateError> {
+        let path = folder.join(FILE);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(Some(path)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StateError { path, what: "remove it", source }),
+        }
+    }
+
     fn error(&self, what: &'static str, source: io::Error) -> StateError {
         StateError { path: self.path.clone(), what, source }
     }

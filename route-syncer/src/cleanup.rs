@@ -1,0 +1,92 @@
+//! `cleanup`: what daemons left on this node goes, and nothing else.
+
+use std::path::Path;
+
+use kernel::Rtnl;
+use tracing::error;
+
+use crate::apply::apply;
+use crate::difference::Change;
+use crate::error::Error;
+use crate::masquerade;
+use crate::observed::Observed;
+use crate::run_dir::RunDir;
+use crate::source::etcd::state::StateFile;
+use crate::status::Report;
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// What went, in words.
+    pub words: Vec<String>,
+    /// Whether all went that is ours.
+    pub complete: bool,
+}
+
+/// Removes our routes, the masquerade table, and the daemon's files in both folders. What cannot be
+/// removed stops nothing else; it is logged.
+///
+/// Without a protocol the routes are those of the number that the last daemon had, or `default`.
+///
+/// # Errors
+/// A daemon is running: it would make all of it again.
+pub fn cleanup(
+    run_dir: &RunDir,
+    state_dir: &Path,
+    protocol: Option<u8>,
+    default: u8,
+) -> Result<Done, Error> {
+    let lock = run_dir.lock()?;
+    let protocol = protocol.or_else(|| last_protocol(run_dir)).unwrap_or(default);
+    let mut done = Done { words: Vec::new(), complete: true };
+    done.note(remove_routes(protocol));
+    done.note(remove_table());
+    // Last: until all else is gone they tell what there is.
+    if done.complete {
+        done.note(run_dir.remove_files(&lock).map(files).map_err(Error::from));
+        done.note(StateFile::remove(state_dir).map(files).map_err(Error::from));
+    }
+    Ok(done)
+}
+
+impl Done {
+    fn note(&mut self, part: Result<Vec<String>, Error>) {
+        match part {
+            Ok(words) => self.words.extend(words),
+            Err(problem) => {
+                error!("{problem}");
+                self.complete = false;
+            }
+        }
+    }
+}
+
+/// The number in the status of the last daemon, if it can be read.
+fn last_protocol(run_dir: &RunDir) -> Option<u8> {
+    let text = run_dir.read_status().ok().flatten()?;
+    Some(serde_json::from_str::<Report>(&text).ok()?.protocol)
+}
+
+fn remove_routes(protocol: u8) -> Result<Vec<String>, Error> {
+    let mut rtnl = Rtnl::open()?;
+    let routes = Observed::read(&mut rtnl)?.routes.into_iter();
+    let changes: Vec<Change> =
+        routes.filter(|route| route.protocol == protocol).map(Change::Delete).collect();
+    for answer in apply(&mut rtnl, &changes)? {
+        answer?;
+    }
+    let count = changes.len();
+    Ok((count > 0)
+        .then(|| format!("removed {count} routes of protocol {protocol}"))
+        .into_iter()
+        .collect())
+}
+
+fn remove_table() -> Result<Vec<String>, Error> {
+    let removed = masquerade::remove()?;
+    Ok(removed.then(|| "removed the masquerade rules".to_owned()).into_iter().collect())
+}
+
+fn files(paths: impl IntoIterator<Item = std::path::PathBuf>) -> Vec<String> {
+    paths.into_iter().map(|path| format!("removed {}", path.display())).collect()
+}
