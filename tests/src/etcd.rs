@@ -14,7 +14,7 @@ use crate::node::Node;
 use crate::{process, wait};
 
 /// Many times what a start or a command takes.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// An etcd. It ends with this value; its data are in the host's folder.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::error::{Context, LabError, Result};
 
 /// A connection that does not come about in this time is taken as refused by the network.
-pub const DEADLINE: Duration = Duration::from_secs(5);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The port every endpoint listens on: each has a namespace of its own.
 pub const PORT: u16 = 7000;

@@ -282,7 +282,7 @@ fn wait_for_address(netns: &NetNs, link: u32, address: &str) -> Result<()> {
     let Ok(address) = address.parse() else { return Ok(()) };
     let mut rtnl = Rtnl::open_in(netns)?;
     let look = || Ok(rtnl.is_local(link, address)?.then_some(()));
-    let found = Events::open_in(netns, Topic::Ipv6Routes)?.wait(Duration::from_secs(10), look)?;
+    let found = Events::open_in(netns, Topic::Ipv6Routes)?.wait(Duration::from_secs(60), look)?;
     found.ok_or_else(|| LabError::Wrong(format!("{address} was not in use in time")))
 }
 

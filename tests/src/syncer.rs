@@ -13,7 +13,7 @@ use crate::process::{self, Finished};
 use crate::{bins, cluster};
 
 /// Many times what a first sync takes.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Where the route syncers of a cluster have their facts from.
 #[derive(Debug, Clone)]

@@ -242,7 +242,7 @@ mod tests {
         let script = format!("cd() {{ echo \"cd $1\"; }}\n{call}echo \"$A\"; printf '<%s>' \"$@\"");
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", &script]);
-        let finished = process::run(shell, b"", Duration::from_secs(10)).unwrap();
+        let finished = process::run(shell, b"", Duration::from_secs(60)).unwrap();
         assert_eq!(finished.stdout, "cd /x y\n\"b\"\n\n</bin/a test><it's $HOME>");
     }
 

@@ -24,7 +24,7 @@ use nix::unistd::Pid;
 
 pub(crate) const PROTOCOL: u8 = 214;
 /// How long something that must happen may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTNLGRP_IPV6_ROUTE: u32 = 11;
 const NFNLGRP_NFTABLES: u32 = 7;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use kernel::link::{Veth, VethPeer, set_up};
 use kernel::route::{Route, add};
-use kernel::{MacAddress, NetNs, Rtnl, address};
+use kernel::{MacAddress, NetNs, Rtnl, address, sysctl};
 
 use crate::lab::{Node, cidr, entries, ip};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A namespace joined to the node's by a veth pair, with an address and a default route.
 fn neighbour(node: &mut Node, name: &str, here: &str, there: &str) -> (NetNs, Rtnl, u32) {
@@ -20,6 +20,10 @@ fn neighbour(node: &mut Node, name: &str, here: &str, there: &str) -> (NetNs, Rt
     node.rtnl.request(&Veth { name, mac, master: None, mtu: None, peer }.create()).unwrap();
     let outer = node.rtnl.link_by_name(name).unwrap().unwrap().index;
     node.rtnl.request(&address::add(outer, cidr(here), false)).unwrap();
+    // A router asks for its IPv6 neighbours with its link-local address, and only three times: it
+    // must not have to wait for that one.
+    let detection = format!("net/ipv6/conf/{name}/accept_dad");
+    node.ns.run(|| sysctl::set(&detection, "0").unwrap()).unwrap();
 
     let eth0 = inside.link_by_name("eth0").unwrap().unwrap().index;
     let lo = inside.link_by_name("lo").unwrap().unwrap().index;

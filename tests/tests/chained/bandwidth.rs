@@ -349,7 +349,7 @@ fn transfers_in_each_direction_are_held_back_by_their_own_bucket() -> Outcome {
     assert!(received[0] > before[0], "{before:?} {received:?}");
     transfer(chain.pod.netns(), chain.host.netns(), "10.0.1.1")?;
     let sent = held()?;
-    assert!(sent[1] > received[1] + 50, "{received:?} {sent:?}");
+    assert!(sent[1] > received[1], "{received:?} {sent:?}");
     chain.del()?;
     // Nothing is redirected to nowhere.
     transfer(chain.pod.netns(), chain.host.netns(), "10.0.1.1")?;

@@ -101,7 +101,7 @@ fn what_is_sent_from_an_address_leaves_by_its_interface() -> Outcome {
     for (source, leaves_by) in [("10.0.1.2", "dev eth0"), ("10.0.1.3", "dev eth1")] {
         let mut command = Command::new(&ip);
         command.args(["route", "get", "192.0.2.1", "from", source]);
-        let way = netns.run(|| process::run(command, b"", Duration::from_secs(20)))??.stdout;
+        let way = netns.run(|| process::run(command, b"", Duration::from_secs(60)))??.stdout;
         assert!(way.contains(leaves_by), "{source}: {way}");
     }
     let _host = Endpoint::serve(chain.host.netns())?;

@@ -29,7 +29,7 @@ fn a_node_that_leaves_is_gone_at_once_and_can_come_back() -> Outcome {
 fn a_dead_node_is_forgotten_when_somebody_says_so() -> Outcome {
     let Some(lab) = Lab::new(3)? else { return Ok(()) };
     let _daemons = [lab.start(1)?, lab.start(2)?];
-    let third = lab.start(3)?;
+    let third = lab.start_mortal(3)?;
     lab.wait_for_rows(1, &["node1 own", "node2 ok", "node3 ok"])?;
     third.kill();
     lab.wait_for_rows(1, &["node1 own", "node2 ok", "node3 held"])?;
@@ -50,7 +50,7 @@ fn a_living_node_that_is_forgotten_takes_its_subnet_again() -> Outcome {
     let routes = lab.routes(1)?;
     let said = lab.say(1, &["forget", "node2"])?;
     assert!(said.contains("takes it again by itself"), "{said}");
-    lab.wait(2, "taken again", |_| lab.log(2).matches("took the subnet").count() == 2)?;
+    lab.wait(2, "taken again", |_| lab.log(2).matches("took the subnet").count() >= 2)?;
     // Rows alone could still be those from before: that it is free, node 1 may hear after this.
     lab.wait(1, "route back", |status| {
         states(status) == ["node1 own", "node2 ok"] && lab.routes(1).is_ok_and(|now| now == routes)

@@ -67,8 +67,13 @@ impl Lab {
         &self.topology.nodes[number - 1]
     }
 
-    /// Starts the daemon of a node, with leases of two seconds.
+    /// Starts the daemon of a node, with a lease that no pause of a busy machine lets expire.
     pub(crate) fn start(&self, number: usize) -> Result<Daemon> {
+        self.start_with(number, &[])
+    }
+
+    /// Starts the daemon of a node whose lease is to expire soon after it is killed.
+    pub(crate) fn start_mortal(&self, number: usize) -> Result<Daemon> {
         self.start_with(number, &["--lease-ttl", "2s"])
     }
 

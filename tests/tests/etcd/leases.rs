@@ -9,7 +9,7 @@ use crate::fixture::{Lab, range_of, tells, text};
 fn a_node_that_was_away_has_its_subnet_again_and_was_held_meanwhile() -> Outcome {
     let Some(lab) = Lab::new(2)? else { return Ok(()) };
     let _first = lab.start(1)?;
-    let second = lab.start(2)?;
+    let second = lab.start_mortal(2)?;
     let before = range_of(&lab.wait_for_rows(1, &["node1 own", "node2 ok"])?, "node2");
     let routes = lab.routes(1)?;
     let mut deletions = lab.deletions(1)?;
@@ -29,7 +29,7 @@ fn a_node_that_was_away_has_its_subnet_again_and_was_held_meanwhile() -> Outcome
 fn who_is_held_is_still_held_after_a_restart() -> Outcome {
     let Some(lab) = Lab::new(2)? else { return Ok(()) };
     let first = lab.start(1)?;
-    let second = lab.start(2)?;
+    let second = lab.start_mortal(2)?;
     lab.wait_for_rows(1, &["node1 own", "node2 ok"])?;
     second.kill();
     let before = lab.wait_for_rows(1, &["node1 own", "node2 held"])?;
@@ -47,7 +47,7 @@ fn who_is_held_is_still_held_after_a_restart() -> Outcome {
 fn a_node_whose_subnet_was_taken_is_degraded_and_keeps_its_routes() -> Outcome {
     let Some(lab) = Lab::new(3)? else { return Ok(()) };
     let _first = lab.start(1)?;
-    let second = lab.start(2)?;
+    let second = lab.start_mortal(2)?;
     let range = range_of(&lab.wait_for_rows(2, &["node1 ok", "node2 own"])?, "node2");
     second.kill();
     lab.wait_for_rows(1, &["node1 own", "node2 held"])?;

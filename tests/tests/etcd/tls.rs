@@ -25,7 +25,7 @@ const CERTIFICATES: &str = r#"
 fn make_certificates(openssl: &Path, folder: &Path) -> Result<()> {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", CERTIFICATES, "sh"]).arg(openssl).arg(ROUTER).current_dir(folder);
-    let done = process::run(command, b"", Duration::from_secs(30))?;
+    let done = process::run(command, b"", Duration::from_secs(60))?;
     assert!(done.status.success(), "{}", done.stderr);
     Ok(())
 }

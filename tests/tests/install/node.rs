@@ -16,7 +16,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde_json::{Value, json};
 
 /// Many times what a sync takes.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 const CONFLIST: &str = "10-cbr0.conflist";
 
 /// Node 1 of two, with an uplink for packets of 1400 bytes.

@@ -18,7 +18,7 @@ fn udp(host_port: u16) -> Value {
 
 fn socket(netns: &NetNs, address: &str) -> Result<UdpSocket> {
     let socket = netns.run(|| UdpSocket::bind(address))?.unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     Ok(socket)
 }
 

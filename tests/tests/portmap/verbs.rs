@@ -184,7 +184,7 @@ fn the_ruleset_loads_again() -> Outcome {
         let done = scene
             .node()
             .netns()
-            .run(|| process::run(command, input.as_bytes(), Duration::from_secs(20)))??;
+            .run(|| process::run(command, input.as_bytes(), Duration::from_secs(60)))??;
         if done.status.success() {
             return Ok(done.stdout);
         }

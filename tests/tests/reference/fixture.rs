@@ -19,7 +19,7 @@ use cbr0_tests::topology::{Topology, node_addresses, outside_addresses};
 use cbr0_tests::{LabError, Result, bins};
 use serde_json::{Value, json};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How the reference masquerades.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

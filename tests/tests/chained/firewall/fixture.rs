@@ -22,7 +22,7 @@ use kernel::route::Route;
 use kernel::{MacAddress, NetNs, Rtnl, address, route};
 use serde_json::{Value, json};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 /// For a call that must not get through: longer than one that does takes by far.
 const NO_ANSWER: Duration = Duration::from_millis(400);
 
