@@ -14,7 +14,6 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kernel::NetNs;
-use tempfile::TempDir;
 
 use crate::bins;
 use crate::error::{Context, LabError, Result};
@@ -35,8 +34,6 @@ pub struct Machine {
     life: Option<ChildStdin>,
     /// The number of its first process, outside.
     init: String,
-    /// The scripts that run it, and what it mounts from outside.
-    _scripts: TempDir,
 }
 
 impl Machine {
@@ -45,18 +42,11 @@ impl Machine {
     /// # Errors
     /// The process may not make namespaces, or the kernel refuses a mount.
     pub fn start(overlay: &Path) -> Result<Self> {
-        let scripts = tempfile::Builder::new().prefix("cbr0-machine-").tempdir();
-        let scripts = scripts.context(|| "make a temporary folder".to_owned())?;
-        let script = |name: &str, content: &str| {
-            let path = scripts.path().join(name);
-            fs::write(&path, content).context(|| format!("write {}", path.display()))?;
-            Ok::<_, LabError>(path)
-        };
         let overlay = fs::canonicalize(overlay);
         let overlay = overlay.context(|| "find the folder of packages".to_owned())?;
         let mut supervisor = Command::new("sh")
-            .arg(script("supervise.sh", include_str!("machine/supervise.sh"))?)
-            .arg(script("init.sh", include_str!("machine/init.sh"))?)
+            .args(["-c", include_str!("machine/supervise.sh"), "supervise"])
+            .arg(include_str!("machine/init.sh"))
             .arg(overlay)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -66,7 +56,7 @@ impl Machine {
             .context(|| "start a machine".to_owned())?;
         let life = supervisor.stdin.take();
         let stdout = supervisor.stdout.take();
-        let mut machine = Machine { supervisor, life, init: String::new(), _scripts: scripts };
+        let mut machine = Machine { supervisor, life, init: String::new() };
         if let Some(stdout) = stdout {
             machine.init = first_line(stdout, "the machine")?;
         }
@@ -230,6 +220,8 @@ pub fn first_line(mut output: impl AsFd + Read, who: &str) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
     use crate::error::Outcome;
     use crate::require;

@@ -1,8 +1,9 @@
 #!/bin/sh
 # supervise.sh INIT OVERLAY: a machine from its first process to its last, and then its cgroups.
 #
-# INIT is the script that its first process runs, OVERLAY a folder to lay over the root. The machine
-# ends at the end of the standard input: with whoever holds the other end, however that ends.
+# INIT is the text of the script that its first process runs, OVERLAY a folder to lay over the root.
+# The machine ends at the end of the standard input: with whoever holds the other end, however that
+# ends.
 set -u
 trap '' HUP INT TERM
 
@@ -27,7 +28,8 @@ done
 
 # shellcheck disable=SC2016  # for the shell that is started
 sh -c 'for group in $1; do echo $$ >"$group/cgroup.procs" || exit; done
-    exec unshare --cgroup --mount --net --pid --fork --kill-child -- sh "$2" "$3" "$1"' \
+    exec unshare --cgroup --mount --net --pid --fork --kill-child -- \
+    sh -c "$2" init "$3" "$1"' \
     sh "$groups" "$1" "$2"
 status=$?
 
