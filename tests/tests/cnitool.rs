@@ -77,7 +77,11 @@ impl Cnitool {
                 {"hostPort": HOST_PORT, "containerPort": PORT, "protocol": "tcp"}
             ]}},
             {"type": "firewall"},
-            {"type": "bandwidth", "ingressRate": 8_000_000, "ingressBurst": 80_000},
+            {
+                "type": "bandwidth",
+                "ingressRate": 8_000_000, "ingressBurst": 80_000,
+                "egressRate": 8_000_000, "egressBurst": 80_000,
+            },
             {"type": "tuning", "sysctl": {"net.core.somaxconn": "567"}},
         ]});
         if let Some(plugins) = list["plugins"].as_array_mut() {
@@ -183,7 +187,7 @@ fn assert_usual_chain(host: &Node, pod: &Pod, version: &str) -> Result<()> {
     call_port(host.netns(), gateway, DEADLINE)?;
     let buckets = host.rtnl()?.qdiscs()?.into_iter().filter_map(|qdisc| qdisc.bucket);
     let rates: Vec<_> = buckets.map(|bucket| bucket.rate).collect();
-    assert_eq!(rates, [1_000_000], "version {version}: bytes a second");
+    assert_eq!(rates, [1_000_000; 2], "version {version}: bytes a second");
     let tuned = pod.netns().run(|| kernel::sysctl::get("net/core/somaxconn"))??;
     assert_eq!(tuned.trim(), "567", "version {version}");
     Ok(())

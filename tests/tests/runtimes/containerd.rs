@@ -141,7 +141,7 @@ fn containers_of_ctr() -> Outcome {
     probe::call(scene.host().netns(), at)?;
     scene.call_host_port()?;
     assert_tuned(&server.netns)?;
-    assert_eq!(scene.limits()?, [LIMIT; 2]);
+    assert_eq!(scene.limits()?, [LIMIT; 4], "of two containers, both ways");
 
     containerd.remove(server)?;
     scene.assert_host_port_gone();

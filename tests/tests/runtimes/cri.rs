@@ -119,7 +119,7 @@ fn sandboxes_of_a_kubelet() -> Outcome {
     probe::call(&server.netns, IpAddr::from([127, 0, 0, 1]))?;
     scene.call_host_port()?;
     assert_tuned(&server.netns)?;
-    assert_eq!(scene.limits()?, [LIMIT; 2]);
+    assert_eq!(scene.limits()?, [LIMIT; 4], "of two containers, both ways");
 
     cri.stop(&server)?;
     scene.assert_host_port_gone();

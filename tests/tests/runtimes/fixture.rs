@@ -109,12 +109,16 @@ pub(crate) fn chain(name: &str, bridge: &str, subnet: &str, ports: Option<Value>
         },
         portmap,
         {"type": "firewall"},
-        {"type": "bandwidth", "ingressRate": 8_000_000, "ingressBurst": 80_000},
+        {
+            "type": "bandwidth",
+            "ingressRate": 8_000_000, "ingressBurst": 80_000,
+            "egressRate": 8_000_000, "egressBurst": 80_000,
+        },
         {"type": "tuning", "sysctl": {TUNED[0]: TUNED[1]}},
     ]})
 }
 
-/// What `ingressRate` and `ingressBurst` of [`chain`] are to the kernel.
+/// What [`chain`] limits each direction of a container to, as the kernel has it.
 pub(crate) const LIMIT: TokenBucket =
     TokenBucket { rate: 1_000_000, buffer: 156_250, limit: 35_000 };
 
