@@ -41,7 +41,7 @@ fn remedy(row: &Row) -> String {
             format!("{words}; a running daemon tries again by itself, and logs why it cannot")
         }
         State::Conflict => format!(
-            "{words}; somebody else's route has the traffic: remove it if nobody needs it (ip route \
+            "{words}; somebody else's route is in its place: remove it if nobody needs it (ip route \
              show {} tells it)",
             row.pod_cidr
         ),
@@ -60,7 +60,7 @@ fn remedy(row: &Row) -> String {
 /// Without a range of its own, a node knows none of its Pods. The source may have said why.
 fn nameless(report: &Report) -> Option<String> {
     let node = &report.node;
-    let is_named = report.routes.iter().any(|row| row.state == State::Own || row.node == *node);
+    let is_named = report.routes.iter().any(|row| row.node == *node);
     (!is_named && report.problems.is_empty()).then(|| {
         format!(
             "the source gives this node, {node:?}, no Pod range, so nothing of its Pods is \
@@ -83,7 +83,8 @@ fn not_forwarding(report: &Report) -> Result<Vec<String>, SysctlError> {
 }
 
 fn not_masquerading(report: &Report) -> kernel::Result<Option<String>> {
-    let has_pods = report.routes.iter().any(|row| row.state == State::Own);
+    let is_own = |row: &Row| row.node == report.node && row.state != State::Refused;
+    let has_pods = report.routes.iter().any(is_own);
     let lacks = has_pods && !masquerade::is_there()?;
     Ok(lacks.then(|| {
         "the masquerade rules are gone or changed, so what Pods send out of the cluster gets no \

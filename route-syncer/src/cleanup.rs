@@ -6,10 +6,10 @@ use kernel::Rtnl;
 use tracing::error;
 
 use crate::apply::apply;
-use crate::difference::Change;
+use crate::difference::{Change, unreachable};
 use crate::error::Error;
 use crate::masquerade;
-use crate::observed::Observed;
+use crate::observed::{Observed, Route};
 use crate::run_dir::RunDir;
 use crate::source::etcd::state::StateFile;
 use crate::status::Report;
@@ -39,7 +39,7 @@ pub fn cleanup(
     let lock = run_dir.lock()?;
     let protocol = protocol.or_else(|| last_protocol(run_dir)).unwrap_or(default);
     let mut done = Done { words: Vec::new(), complete: true };
-    done.note(remove_routes(protocol));
+    done.note(remove(protocol, |_| true));
     done.note(remove_table());
     // Last: until all else is gone they tell what there is.
     if done.complete {
@@ -61,17 +61,30 @@ impl Done {
     }
 }
 
+/// Removes our routes that make ranges of this node unreachable, of the protocol number that the
+/// last daemon had, or `default`. Returns what went, in words. Only while no daemon runs.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn remove_unreachable(run_dir: &RunDir, default: u8) -> Result<Vec<String>, Error> {
+    let protocol = last_protocol(run_dir).unwrap_or(default);
+    remove(protocol, |route| *route == unreachable(route.destination, protocol))
+}
+
 /// The number in the status of the last daemon, if it can be read.
 fn last_protocol(run_dir: &RunDir) -> Option<u8> {
     let text = run_dir.read_status().ok().flatten()?;
     Some(serde_json::from_str::<Report>(&text).ok()?.protocol)
 }
 
-fn remove_routes(protocol: u8) -> Result<Vec<String>, Error> {
+/// Removes the routes of the protocol that are meant.
+fn remove(protocol: u8, is_meant: impl Fn(&Route) -> bool) -> Result<Vec<String>, Error> {
     let mut rtnl = Rtnl::open()?;
     let routes = Observed::read(&mut rtnl)?.routes.into_iter();
-    let changes: Vec<Change> =
-        routes.filter(|route| route.protocol == protocol).map(Change::Delete).collect();
+    let changes: Vec<Change> = routes
+        .filter(|route| route.protocol == protocol && is_meant(route))
+        .map(Change::Delete)
+        .collect();
     for answer in apply(&mut rtnl, &changes)? {
         answer?;
     }

@@ -128,6 +128,14 @@ pub struct Daemon {
           value_parser = clap::value_parser!(u8).range(5..))]
     pub protocol: u8,
 
+    /// Make this node's own ranges unreachable wherever no better route leads: packets to Pod
+    /// addresses that are not in use, or to all of them while the bridge is missing, are answered
+    /// and do not leave by the default route, to come back from there.
+    ///
+    /// The routes have metric 4096: the bridge's are better, whichever came first.
+    #[arg(long)]
+    pub own_unreachable: bool,
+
     /// The folder for the daemon's lock and status.
     #[arg(long, value_name = "PATH", default_value = "/run/cbr0")]
     pub run_dir: PathBuf,

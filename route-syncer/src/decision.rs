@@ -21,6 +21,12 @@ pub fn judge_all(roster: &Roster, observed: &Observed, settings: &Settings) -> V
     judge(listed.chain(held_claims(&roster.held)).collect(), &around)
 }
 
+/// The table of routes that these claims make.
+pub fn desired(judged: &[Judged], settings: &Settings) -> Desired {
+    let desired = Desired::fold(judged);
+    if settings.own_unreachable { desired.with_own_unreachable(judged) } else { desired }
+}
+
 /// What has to change. Without a complete list in this life (`listed`) nothing is evidence enough
 /// to remove a route.
 pub fn changes(desired: &Desired, observed: &Observed, protocol: u8, listed: bool) -> Difference {
@@ -57,6 +63,7 @@ mod tests {
             cluster_cidrs: Vec::new(),
             service_cidrs: Vec::new(),
             protocol: 214,
+            own_unreachable: false,
             run_dir: "/nowhere".into(),
             conflist: None,
             subnet_env: None,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use crate::claims::{Judged, Verdict};
+use crate::claims::{Claim, Judged, Verdict};
 
 /// Where the packets to a range go next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct NextHop {
 pub struct Desired {
     /// The next hop by destination.
     pub routes: BTreeMap<IpNetwork, NextHop>,
+    /// This node's own ranges, if they are to be unreachable where no better route leads.
+    pub unreachable: BTreeSet<IpNetwork>,
     /// Routes that are left as they are where they exist: the claim stands, but no live link leads
     /// to its gateway now, so the route can neither be made nor be called wrong.
     pub kept: BTreeSet<(IpNetwork, IpAddr)>,
@@ -43,5 +45,21 @@ impl Desired {
             }
         }
         desired
+    }
+
+    /// The same table, with this node's own ranges unreachable where no better route leads. Not one
+    /// that has the node's own address in it: it would take its neighbours away.
+    #[must_use]
+    pub fn with_own_unreachable(mut self, judged: &[Judged]) -> Self {
+        let own = judged.iter().filter(|judged| judged.verdict == Verdict::Own);
+        let is_apart = |claim: &&Claim| !claim.gateway.is_some_and(|own| claim.cidr.contains(own));
+        let claims = own.map(|judged| &judged.claim).filter(is_apart);
+        self.unreachable = claims.map(|claim| claim.cidr).collect();
+        self
+    }
+
+    /// Whether a route of the table is to this destination.
+    pub fn leads_to(&self, destination: IpNetwork) -> bool {
+        self.routes.contains_key(&destination) || self.unreachable.contains(&destination)
     }
 }

@@ -70,6 +70,23 @@ pub fn wanted(destination: IpNetwork, next_hop: NextHop, protocol: u8) -> Route 
     }
 }
 
+/// The metric of the routes to what is not in use of this node's own ranges: higher than that of any
+/// route which the kernel makes of an address.
+const METRIC_UNREACHABLE: u32 = 4096;
+
+/// The route that makes a range unreachable where no better route leads.
+pub fn unreachable(destination: IpNetwork, protocol: u8) -> Route {
+    Route {
+        destination,
+        metric: METRIC_UNREACHABLE,
+        protocol,
+        kind: libc::RTN_UNREACHABLE,
+        scope: libc::RT_SCOPE_UNIVERSE,
+        gateway: None,
+        link: None,
+    }
+}
+
 /// What must change so that the routes of `protocol` are the desired ones.
 pub fn difference(desired: &Desired, observed: &[Route], protocol: u8) -> Difference {
     let mut at: BTreeMap<IpNetwork, Vec<&Route>> = BTreeMap::new();
@@ -82,6 +99,17 @@ pub fn difference(desired: &Desired, observed: &[Route], protocol: u8) -> Differ
         let wanted = wanted(destination, next_hop, protocol);
         let there = at.remove(&destination).unwrap_or_default();
         difference.note_foreign(&wanted, &there);
+        let (change, superfluous) = one(wanted, &there);
+        difference.changes.extend(change);
+        deletes.extend(superfluous);
+    }
+    for &destination in &desired.unreachable {
+        let wanted = unreachable(destination, protocol);
+        let there = at.remove(&destination).unwrap_or_default();
+        // Better routes, such as the bridge's, are what the range is for.
+        let rivals: Vec<&Route> =
+            there.iter().copied().filter(|route| route.metric == wanted.metric).collect();
+        difference.note_foreign(&wanted, &rivals);
         let (change, superfluous) = one(wanted, &there);
         difference.changes.extend(change);
         deletes.extend(superfluous);

@@ -114,6 +114,7 @@ fn settings(options: &Daemon) -> Result<Settings, Error> {
         cluster_cidrs: options.cluster_cidrs.clone(),
         service_cidrs: options.service_cidrs.clone(),
         protocol: options.protocol,
+        own_unreachable: options.own_unreachable,
         run_dir: options.run_dir.clone(),
         conflist: options.conflist.clone(),
         subnet_env: options.subnet_env.clone(),
@@ -141,10 +142,16 @@ fn leave(options: &Leave) -> Result<(), Error> {
     // With the lock, no daemon starts from the memory that is about to change.
     let lock = if run_dir.is_locked()? { None } else { Some(run_dir.lock()?) };
     say(&runtime()?.block_on(farewell::leave(&connection, &own))?);
-    say(&[match lock {
-        Some(_lock) => farewell::forget_own_subnet(&file)?,
-        None => "the daemon goes on here and joins again only when it is started again".to_owned(),
-    }]);
+    say(&match lock {
+        Some(_lock) => {
+            let mut done = vec![farewell::forget_own_subnet(&file)?];
+            done.extend(cleanup::remove_unreachable(&run_dir, cli::PROTOCOL)?);
+            done
+        }
+        None => {
+            vec!["the daemon goes on here and joins again only when it is started again".to_owned()]
+        }
+    });
     Ok(())
 }
 

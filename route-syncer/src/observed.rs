@@ -59,7 +59,8 @@ pub struct Route {
     pub scope: u8,
     /// Its next hop, if it has exactly one.
     pub gateway: Option<IpAddr>,
-    /// The index of the link it leaves by, if it has exactly one.
+    /// The index of the link it leaves by, if it has exactly one. None for a dead end: to IPv6 those
+    /// lead to the loopback.
     pub link: Option<u32>,
 }
 
@@ -103,6 +104,8 @@ fn address(address: &kernel::address::Address) -> Address {
 }
 
 fn route(route: &kernel::route::Route) -> Route {
+    let dead_ends = [libc::RTN_BLACKHOLE, libc::RTN_UNREACHABLE, libc::RTN_PROHIBIT];
+    let is_dead_end = dead_ends.contains(&route.kind);
     Route {
         destination: route.destination,
         metric: route.priority,
@@ -110,6 +113,6 @@ fn route(route: &kernel::route::Route) -> Route {
         kind: route.kind,
         scope: route.scope,
         gateway: route.gateway.filter(|_| !route.one_of_several),
-        link: route.link.filter(|_| !route.one_of_several),
+        link: route.link.filter(|_| !route.one_of_several && !is_dead_end),
     }
 }

@@ -9,7 +9,6 @@ use tracing::{error, info};
 
 use crate::commands::commands;
 use crate::decision;
-use crate::desired::Desired;
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::monitor::Monitor;
@@ -116,7 +115,8 @@ impl Preview {
 
     fn commands(&self) -> Result<Vec<String>, Error> {
         let observed = Observed::read(&mut Rtnl::open()?)?;
-        let desired = Desired::fold(&decision::judge_all(&self.roster, &observed, &self.settings));
+        let judged = decision::judge_all(&self.roster, &observed, &self.settings);
+        let desired = decision::desired(&judged, &self.settings);
         let protocol = self.settings.protocol;
         let difference = decision::changes(&desired, &observed, protocol, self.listed);
         Ok(commands(&difference, &observed))

@@ -98,7 +98,7 @@ impl Reconciler {
     /// Whether a route of this protocol to this destination is any of our business.
     pub fn concerns(&self, destination: Option<IpNetwork>, protocol: u8) -> bool {
         protocol == self.settings.protocol
-            || destination.is_some_and(|to| self.desired.routes.contains_key(&to))
+            || destination.is_some_and(|to| self.desired.leads_to(to))
     }
 
     /// When a sync is due even if nothing happens.
@@ -121,7 +121,7 @@ impl Reconciler {
         let mut rtnl = Rtnl::open()?;
         let mut observed = Observed::read(&mut rtnl)?;
         let judged = decision::judge_all(&self.roster, &observed, &self.settings);
-        self.desired = Desired::fold(&judged);
+        self.desired = decision::desired(&judged, &self.settings);
         let mut problems = Vec::new();
         problems.extend(turn_on_forwarding(&judged, &observed));
         let (may_add, problem) = self.exempt(&judged);
@@ -132,7 +132,7 @@ impl Reconciler {
         }
         let left = self.difference(&observed);
         self.backoff.keep_only(&left.changes.iter().map(|c| c.route().destination).collect());
-        let rows = rows(&judged, &left, &observed, &self.backoff);
+        let rows = rows(&judged, &self.desired, &left, &observed, &self.backoff);
         if self.informed && !self.announced {
             // Who hears of the first sync may ask at once how it went.
             self.say(problems.clone(), rows.clone(), &left)?;

@@ -15,6 +15,8 @@ pub struct Settings {
     pub service_cidrs: Vec<IpNetwork>,
     /// The number that marks our routes.
     pub protocol: u8,
+    /// Whether what is not in use of this node's own ranges is to be unreachable.
+    pub own_unreachable: bool,
     /// The daemon's folder.
     pub run_dir: PathBuf,
     /// The network configuration to write for container runtimes.

@@ -87,10 +87,11 @@ impl Shown {
 
 fn cells(row: &Row) -> [String; 5] {
     let none = || "-".to_owned();
+    let end = || "unreachable".to_owned();
     [
         row.node.clone(),
         row.pod_cidr.clone(),
-        row.via.map_or_else(none, |via| via.to_string()),
+        row.via.map(|via| via.to_string()).or(row.unreachable.then(end)).unwrap_or_else(none),
         row.device.clone().unwrap_or_else(none),
         row.state_words(),
     ]

@@ -45,6 +45,10 @@ pub struct Row {
     pub via: Option<IpAddr>,
     /// The name of the link that leads there.
     pub device: Option<String>,
+    /// Whether the range is this node's own and has a route that makes it unreachable where it is
+    /// not in use.
+    #[serde(default)]
+    pub unreachable: bool,
     /// Its state.
     pub state: State,
     /// Since when the node is held; null if it is not.
@@ -55,6 +59,20 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether the kernel's routes decide about its state.
+    fn is_about_a_route(&self) -> bool {
+        self.unreachable || self.state.is_about_a_route()
+    }
+
+    /// The state of the row while its route is there.
+    fn state_with_route(&self) -> State {
+        match self.held_since {
+            _ if self.unreachable => State::Own,
+            Some(_) => State::Held,
+            None => State::Ok,
+        }
+    }
+
     /// The row as a sentence, for the log.
     pub fn words(&self) -> String {
         format!("{} of {}: {}", self.pod_cidr, self.node, self.state_words())
@@ -119,6 +137,7 @@ impl std::fmt::Display for State {
 /// The rows of judged claims. `left` is the difference that is left to what was observed.
 pub fn rows(
     judged: &[Judged],
+    desired: &Desired,
     left: &Difference,
     observed: &Observed,
     failures: &Backoff,
@@ -126,7 +145,12 @@ pub fn rows(
     let missing = missing(left);
     let row = |Judged { claim, verdict }: &Judged| {
         let mut device = None;
+        let failure = failures.reason(claim.cidr).unwrap_or_default();
+        let unreachable = desired.unreachable.contains(&claim.cidr) && *verdict == Verdict::Own;
         let (state, detail) = match verdict {
+            Verdict::Own if unreachable => {
+                route_state(claim.cidr, State::Own, left, &missing, failure)
+            }
             Verdict::Own => (State::Own, String::new()),
             Verdict::Refused(refusal) => (State::Refused, refusal.to_string()),
             Verdict::OffLink { .. } => (State::OffLink, String::new()),
@@ -134,13 +158,13 @@ pub fn rows(
                 device = Some(observed.link_name(*link));
                 let held = claim.held_since.is_some();
                 let there = if held { State::Held } else { State::Ok };
-                let failure = failures.reason(claim.cidr).unwrap_or_default();
                 route_state(claim.cidr, there, left, &missing, failure)
             }
         };
-        let via = claim.gateway.filter(|_| state != State::Own);
+        let via = claim.gateway.filter(|_| *verdict != Verdict::Own);
         let (node, pod_cidr) = (claim.node.clone(), claim.cidr.to_string());
-        Row { node, pod_cidr, via, device, state, held_since: claim.held_since.clone(), detail }
+        let held_since = claim.held_since.clone();
+        Row { node, pod_cidr, via, device, unreachable, state, held_since, detail }
     };
     judged.iter().map(row).collect()
 }
@@ -148,7 +172,11 @@ pub fn rows(
 /// The same rows, with the states as the kernel's routes are now.
 pub fn recheck(report: &Report, observed: &Observed) -> Vec<Row> {
     let mut desired = Desired::default();
-    for row in report.routes.iter().filter(|row| row.state.is_about_a_route()) {
+    for row in report.routes.iter().filter(|row| row.is_about_a_route()) {
+        if row.unreachable {
+            desired.unreachable.extend(row.pod_cidr.parse::<IpNetwork>());
+            continue;
+        }
         let link = observed.links.iter().find(|link| row.device.as_ref() == Some(&link.name));
         if let (Ok(cidr), Some(gateway), Some(link)) = (row.pod_cidr.parse(), row.via, link) {
             desired.routes.insert(cidr, NextHop { gateway, link: link.index });
@@ -157,15 +185,14 @@ pub fn recheck(report: &Report, observed: &Observed) -> Vec<Row> {
     let left = difference(&desired, &observed.routes, report.protocol);
     let missing = missing(&left);
     let recheck = |row: &Row| {
-        if !row.state.is_about_a_route() {
+        if !row.is_about_a_route() {
             return row.clone();
         }
-        let Some(cidr) = row.pod_cidr.parse().ok().filter(|cidr| desired.routes.contains_key(cidr))
-        else {
+        let Some(cidr) = row.pod_cidr.parse().ok().filter(|&cidr| desired.leads_to(cidr)) else {
             let detail = "the link is gone".to_owned();
             return Row { state: State::Missing, detail, ..row.clone() };
         };
-        let there = if row.held_since.is_some() { State::Held } else { State::Ok };
+        let there = row.state_with_route();
         let failure = if row.state == State::Missing { row.detail.as_str() } else { "" };
         let (state, detail) = route_state(cidr, there, &left, &missing, failure);
         Row { state, detail, ..row.clone() }

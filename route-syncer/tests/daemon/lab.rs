@@ -131,8 +131,12 @@ impl Node {
 
     /// Starts the daemon in this node, without waiting for it.
     pub(crate) fn spawn(&self) -> Daemon {
+        self.spawn_with(&[])
+    }
+
+    fn spawn_with(&self, options: &[&str]) -> Daemon {
         let mut command = self.with_facts("run");
-        command.stderr(Stdio::piped());
+        command.args(options).stderr(Stdio::piped());
         let mut child = self.ns.run(|| command.spawn()).unwrap().unwrap();
         let log = lines(child.stderr.take().unwrap());
         Daemon { child, log }
@@ -179,7 +183,11 @@ impl Node {
 
     /// Starts the daemon and waits until its first sync is done.
     pub(crate) fn start(&self) -> Daemon {
-        let daemon = self.spawn();
+        self.start_with(&[])
+    }
+
+    pub(crate) fn start_with(&self, options: &[&str]) -> Daemon {
+        let daemon = self.spawn_with(options);
         daemon.wait_for("the first sync is done");
         daemon
     }

@@ -6,6 +6,7 @@ mod cleanup;
 mod file_source;
 mod lab;
 mod masquerade;
+mod own_range;
 mod preview;
 mod repair;
 mod restart;

@@ -12,7 +12,12 @@ use crate::lab::{Node, cidr, entries, ip};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A namespace joined to the node's by a veth pair, with an address and a default route.
-fn neighbour(node: &mut Node, name: &str, here: &str, there: &str) -> (NetNs, Rtnl, u32) {
+pub(crate) fn neighbour(
+    node: &mut Node,
+    name: &str,
+    here: &str,
+    there: &str,
+) -> (NetNs, Rtnl, u32) {
     let namespace = NetNs::create().unwrap();
     let mut inside = Rtnl::open_in(&namespace).unwrap();
     let peer = VethPeer { namespace: &namespace, name: "eth0", mac: None };
