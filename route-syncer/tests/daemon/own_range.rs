@@ -1,17 +1,20 @@
 //! The node's own range, unreachable where no better route leads.
 
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::io::{Error, ErrorKind};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use kernel::link::Bridge;
 use kernel::route::{Route, add};
 use kernel::{MacAddress, address, link, sysctl};
 use nix::libc;
+use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::lab::{Node, cidr, entries, ip};
 use crate::masquerade::neighbour;
 
+/// How long something that must happen may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 const OPTION: [&str; 1] = ["--own-unreachable"];
 const RANGES: [&str; 2] = ["10.0.1.0/24", "fd00:1::/64"];
 const UNUSED: [&str; 2] = ["10.0.1.77", "fd00:1::77"];
@@ -90,14 +93,27 @@ fn p19_packets_to_unused_addresses_are_answered_and_do_not_loop() {
         router.run(|| sysctl::set(forwarding, "1").unwrap()).unwrap();
         let _daemon = node.start_with(&OPTION);
 
-        let to = SocketAddr::new(ip(UNUSED[family]), 80);
-        let patience = Duration::from_secs(20);
-        let called = router.run(|| TcpStream::connect_timeout(&to, patience)).unwrap();
-        assert_eq!(called.unwrap_err().kind(), expected);
+        let to = SocketAddr::new(ip(UNUSED[family]), 9);
+        let answer = router.run(|| answer_to(cidr(there).ip(), to)).unwrap();
+        assert_eq!(answer.kind(), expected);
         let path = format!("/proc/thread-self/{counters}");
         let text = node.ns.run(|| std::fs::read_to_string(path).unwrap()).unwrap();
         assert_eq!(forwarded(&text), 0, "{text}");
     }
+}
+
+/// What comes back to a datagram. (TCP would not do: it forgets an answer that comes while it sends.)
+fn answer_to(from: IpAddr, to: SocketAddr) -> Error {
+    let socket = UdpSocket::bind(SocketAddr::new(from, 0)).unwrap();
+    if from.is_ipv4() {
+        setsockopt(&socket, sockopt::Ipv4RecvErr, &true).unwrap();
+    } else {
+        setsockopt(&socket, sockopt::Ipv6RecvErr, &true).unwrap();
+    }
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.connect(to).unwrap();
+    socket.send(b"is anybody there?").unwrap();
+    socket.recv(&mut [0; 16]).unwrap_err()
 }
 
 /// How many packets a namespace has passed on, by its counters.
