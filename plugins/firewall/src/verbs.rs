@@ -20,9 +20,14 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
     let policy = conf.policy;
     let plan = Plan::make(conf, &previous)?;
     let made = match Firewall::open()? {
-        Some(mut firewall) => firewall
-            .add(&call.attachment, &plan)
-            .map_err(|error| error.undone(firewall.remove(&call.attachment).map(drop))),
+        Some(mut firewall) => {
+            let made = firewall.add(&call.attachment, &plan);
+            let made =
+                made.map_err(|error| error.undone(firewall.remove(&call.attachment).map(drop)));
+            // Nor does it wait for what plugins before it have deleted.
+            firewall.leave();
+            made
+        }
         None => lacking(policy, None),
     };
     match made {

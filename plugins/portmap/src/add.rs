@@ -24,12 +24,18 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
 
     open_loopback(&wanted)?;
     let mut ports = Ports::open()?;
-    ports.add(&wanted)?;
+    let given = give(&mut ports, &wanted);
+    // To claim a port takes a thing that is made and deleted again.
+    ports.leave();
+    given.map(|()| previous.result)
+}
+
+fn give(ports: &mut Ports, wanted: &Wanted<'_>) -> Result<()> {
+    ports.add(wanted)?;
     // Flows of UDP have no end: one that another container had, or nobody, would stay as it is.
     let flows = flows(&wanted.mappings, &[libc::IPPROTO_UDP], false);
-    let forgotten = ports.forget(&flows);
-    forgotten.map_err(|error| error.undone(remove(&call.attachment).map(drop)))?;
-    Ok(previous.result)
+    let undo = || remove(wanted.attachment).map(drop);
+    ports.forget(&flows).map_err(|error| error.undone(undo()))
 }
 
 /// Takes all ports of an attachment back; whether it had any.
