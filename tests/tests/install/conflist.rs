@@ -71,20 +71,22 @@ fn a_reader_never_sees_half_a_file() -> Outcome {
     follow("10.0.1")?;
     thread::scope(|scope| {
         let (report, reads) = channel();
-        let reader = scope.spawn(|| read_on(report, &scene));
-        let edited = edit(reads, |new| {
+        let watched = &scene;
+        let reader = scope.spawn(move || read_on(&report, watched));
+        let edited = edit(&reads, |new| {
             scene.list(&format!("{new}.0/24"))?;
             follow(new)
         });
+        // However it ended, the reader ends with it.
+        drop(reads);
         reader.join().map_err(|_| LabError::Wrong("the reader failed".to_owned()))??;
         edited
     })?;
     Ok(())
 }
 
-/// Edits again and again, and goes on when the reader has read since. However this ends, the reader
-/// ends with it.
-fn edit(reads: Receiver<()>, change: impl Fn(&str) -> Result<()>) -> Result<()> {
+/// Edits again and again, and goes on when the reader has read since.
+fn edit(reads: &Receiver<()>, change: impl Fn(&str) -> Result<()>) -> Result<()> {
     for new in ["10.0.7", "10.0.1"].iter().cycle().take(40) {
         change(new)?;
         while reads.try_recv().is_ok() {}
@@ -94,7 +96,7 @@ fn edit(reads: Receiver<()>, change: impl Fn(&str) -> Result<()>) -> Result<()> 
 }
 
 /// Reads both files again and again, until nobody hears of it.
-fn read_on(report: Sender<()>, scene: &Scene) -> Result<()> {
+fn read_on(report: &Sender<()>, scene: &Scene) -> Result<()> {
     let (conflist, subnet_env) = (scene.conflist(), scene.subnet_env());
     while report.send(()).is_ok() {
         let text = fs::read_to_string(&conflist).context(|| "read the conflist".to_owned())?;
