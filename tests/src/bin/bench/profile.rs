@@ -19,7 +19,7 @@ use crate::suite::OURS;
 pub(crate) struct Profile;
 
 /// The steps of an ADD of bridge with host-local, as requests divide it.
-const STEPS: [&str; 12] = [
+const STEPS: [&str; 13] = [
     "start of the program",
     "configuration, IPAM's note, namespaces, socket",
     "request: is the container's name free",
@@ -28,7 +28,8 @@ const STEPS: [&str; 12] = [
     "reservation, and the lock of the bridge",
     "request: the bridge's addresses",
     "request: make the veth, and what is it",
-    "settings: forwarding, accept_ra",
+    "request: does the host pass packets on",
+    "setting: accept_ra",
     "request: container's end up, address, route",
     "request: marks, do port and bridge pass frames",
     "request: announce",
