@@ -24,7 +24,7 @@ pub(crate) fn add(call: &Call) -> Result<CniResult> {
             let made = firewall.add(&call.attachment, &plan);
             let made =
                 made.map_err(|error| error.undone(firewall.remove(&call.attachment).map(drop)));
-            // Nor does it wait for what plugins before it have deleted.
+            // A plugin before it may have deleted something that its socket's end would wait for.
             firewall.leave();
             made
         }

@@ -8,7 +8,7 @@ use cni_conf::error::CniError;
 use cni_conf::json::Object;
 use kernel::MacAddress;
 use plugin_interface::keys::parse_mac;
-use plugin_interface::{Error, Result};
+use plugin_interface::{Error, Result, record};
 use serde::de::DeserializeOwned;
 
 use crate::attributes::Attributes;
@@ -48,14 +48,7 @@ impl Conf {
 
 /// `dataDir`: the folder of the backups.
 pub(crate) fn data_dir(conf: &NetConf) -> Result<PathBuf> {
-    let folder = conf.get::<String>("dataDir")?.filter(|folder| !folder.is_empty());
-    let folder = PathBuf::from(folder.unwrap_or_else(|| DATA_DIR.into()));
-    if folder.is_absolute() {
-        return Ok(folder);
-    }
-    let (value, reason) =
-        (format!("{folder:?}"), "must be the path of a folder from the root".into());
-    Err(Error::Config { key: "dataDir", value, reason })
+    record::data_dir(conf, DATA_DIR)
 }
 
 fn wish<T: DeserializeOwned>(conf: &NetConf, args: &Object, key: &str) -> Result<Option<T>> {

@@ -1,10 +1,7 @@
 //! STATUS: whether the next ADD would work, in constant time.
 
-use std::path::Path;
-
 use cni_conf::plugin::Upkeep;
-use nix::unistd::{AccessFlags, access};
-use plugin_interface::{Error, Result};
+use plugin_interface::{Error, Result, record};
 
 use crate::conf::{self, Conf};
 
@@ -15,15 +12,5 @@ pub(crate) fn status(upkeep: &Upkeep) -> Result<()> {
     if conf.link.is_empty() {
         return Ok(());
     }
-    let data_dir = conf::data_dir(&upkeep.conf).map_err(not_ready)?;
-    // ADD makes the folder, in the nearest that is there.
-    let nearest = data_dir.ancestors().find(|path| path.symlink_metadata().is_ok());
-    let nearest = nearest.unwrap_or(Path::new("/"));
-    let usable = nearest.is_dir() && access(nearest, AccessFlags::W_OK | AccessFlags::X_OK).is_ok();
-    if usable {
-        return Ok(());
-    }
-    Err(Error::NotReady(format!(
-        "{nearest:?} is no folder that can be written to; \"dataDir\" {data_dir:?} must be one"
-    )))
+    record::demand(&conf::data_dir(&upkeep.conf).map_err(not_ready)?)
 }
