@@ -120,32 +120,28 @@ fn of_the_first_two_adds_on_a_host_one_succeeds() -> Outcome {
         .run(|scene, ended, case| one_has_it(scene, ended, (&one, &other), case))
 }
 
+/// Both calls succeeded, and the port is this one's until its DEL.
+fn it_has_the_port(scene: &Alone, ended: &Ended, who: &Who, case: &str) -> Result<()> {
+    assert_eq!((&ended.paused, &ended.between), (&None, &None), "{case}");
+    scene.succeed("CHECK", who)?;
+    scene.succeed("DEL", who)?;
+    scene.assert_nothing_left(case)
+}
+
 #[test]
 fn who_waits_has_the_port_when_the_holder_leaves_during_its_add() -> Outcome {
     let (holder, waiter) = (Who::first(), Who::second_network());
     let before = [("ADD", &holder)];
-    Race { warm: true, before: &before, paused: ("ADD", &waiter), between: ("DEL", &holder) }.run(
-        |scene, ended, case| {
-            assert_eq!((&ended.paused, &ended.between), (&None, &None), "{case}");
-            scene.succeed("CHECK", &waiter)?;
-            scene.succeed("DEL", &waiter)?;
-            scene.assert_nothing_left(case)
-        },
-    )
+    Race { warm: true, before: &before, paused: ("ADD", &waiter), between: ("DEL", &holder) }
+        .run(|scene, ended, case| it_has_the_port(scene, ended, &waiter, case))
 }
 
 #[test]
 fn who_comes_to_wait_while_the_holder_leaves_has_the_port() -> Outcome {
     let (holder, waiter) = (Who::first(), Who::second_network());
     let before = [("ADD", &holder)];
-    Race { warm: true, before: &before, paused: ("DEL", &holder), between: ("ADD", &waiter) }.run(
-        |scene, ended, case| {
-            assert_eq!((&ended.paused, &ended.between), (&None, &None), "{case}");
-            scene.succeed("CHECK", &waiter)?;
-            scene.succeed("DEL", &waiter)?;
-            scene.assert_nothing_left(case)
-        },
-    )
+    Race { warm: true, before: &before, paused: ("DEL", &holder), between: ("ADD", &waiter) }
+        .run(|scene, ended, case| it_has_the_port(scene, ended, &waiter, case))
 }
 
 #[test]
