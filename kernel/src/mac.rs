@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A 48-bit MAC address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MacAddress(pub [u8; 6]);
 
 impl MacAddress {

@@ -35,6 +35,7 @@ pub fn apply(rtnl: &mut Rtnl, changes: &[Change]) -> kernel::Result<Vec<kernel::
 fn kernel_route(route: &Route) -> route::Route {
     route::Route {
         gateway: route.gateway,
+        on_link: route.on_link,
         link: route.link,
         protocol: route.protocol,
         priority: route.metric,
@@ -73,7 +74,7 @@ mod tests {
 
     fn route(destination: &str, gateway: &str, link: u32, protocol: u8) -> Route {
         let gateway: IpAddr = gateway.parse().unwrap();
-        wanted(destination.parse().unwrap(), NextHop { gateway, link }, protocol)
+        wanted(destination.parse().unwrap(), NextHop { gateway, link, on_link: false }, protocol)
     }
 
     fn make(rtnl: &mut Rtnl, change: Change) -> kernel::Result<()> {

@@ -4,11 +4,14 @@
 //! or a range of our own Pods. So every claim is judged here before it becomes a route; a refusal
 //! has a type and is shown to people, and never touches another claim.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use kernel::MacAddress;
 
 use crate::observed::{Address, Link};
+use crate::off_link::OffLink;
 use crate::ranges::{self, Disjoint};
 use crate::source::{HeldNode, Node};
 
@@ -25,6 +28,8 @@ pub struct Claim {
     pub cidr: IpNetwork,
     /// The node's address of the same family, if it has one.
     pub gateway: Option<IpAddr>,
+    /// The end of the tunnel to the node, if it has one.
+    pub vtep: Option<MacAddress>,
     /// Since when it is held: the source no longer names the node, but its going is not believed.
     pub held_since: Option<String>,
 }
@@ -40,6 +45,13 @@ pub enum Verdict {
         gateway: IpAddr,
         /// The index of the link that leads there.
         link: u32,
+    },
+    /// It becomes a route through the tunnel: no live link leads to the gateway.
+    Tunnel {
+        /// The node's address.
+        gateway: IpAddr,
+        /// The end of the tunnel there.
+        vtep: MacAddress,
     },
     /// It would become a route, but no live link leads to the gateway.
     OffLink {
@@ -91,6 +103,16 @@ pub enum Refusal {
     /// The gateway cannot be a neighbour's address.
     #[error("gateway {0} is not a unicast address of a neighbour")]
     GatewayNotUnicast(IpAddr),
+    /// Both would get the packets of one.
+    #[error(
+        "its end of the tunnel has the hardware address {mac} of that of {node}, which comes first"
+    )]
+    VtepTaken {
+        /// Whose it is.
+        node: String,
+        /// The hardware address.
+        mac: MacAddress,
+    },
     /// To reach the gateway one would have to go through the gateway.
     #[error("gateway {0} lies in the range itself")]
     GatewayInside(IpAddr),
@@ -120,6 +142,8 @@ pub struct Surroundings<'a> {
     pub node: &'a str,
     /// Ranges no Pod may have: the services'.
     pub service_cidrs: &'a [IpNetwork],
+    /// What becomes of claims of nodes that no link leads to.
+    pub off_link: OffLink,
     /// This node's links.
     pub links: &'a [Link],
     /// This node's addresses.
@@ -141,6 +165,7 @@ fn claims_of(node: &Node, held_since: Option<&String>) -> impl Iterator<Item = C
         node: node.name.clone(),
         cidr,
         gateway: node.gateway_for(cidr),
+        vtep: node.vtep_for(cidr),
         held_since: held_since.cloned(),
     })
 }
@@ -156,14 +181,14 @@ pub fn judge(claims: Vec<Claim>, around: &Surroundings<'_>) -> Vec<Judged> {
         .map(|claim| claim.cidr)
         .collect();
     let mut winners = Disjoint::default();
+    let mut ends = Ends::default();
     claims
         .into_iter()
         .map(|claim| {
-            let verdict = match route(&claim, &own, &winners, around) {
-                Ok(verdict) => verdict,
-                Err(refusal) => Verdict::Refused(refusal),
-            };
-            if matches!(verdict, Verdict::Route { .. } | Verdict::OffLink { .. }) {
+            let verdict = route(&claim, &own, &winners, around);
+            let verdict = verdict.and_then(|verdict| ends.note(&claim, verdict));
+            let verdict = verdict.unwrap_or_else(Verdict::Refused);
+            if !matches!(verdict, Verdict::Own | Verdict::Refused(_)) {
                 winners.insert(claim.cidr, claim.node.clone());
             }
             Judged { claim, verdict }
@@ -188,8 +213,30 @@ fn route(
     let gateway = check_gateway(claim, around.addresses)?;
     Ok(match link_to(gateway, around.links, around.addresses) {
         Some(link) => Verdict::Route { gateway, link },
-        None => Verdict::OffLink { gateway },
+        None => match claim.vtep.filter(|_| around.off_link == OffLink::Vxlan) {
+            Some(vtep) => Verdict::Tunnel { gateway, vtep },
+            None => Verdict::OffLink { gateway },
+        },
     })
+}
+
+/// Where each end of the tunnel is, and whose it is.
+#[derive(Default)]
+struct Ends(BTreeMap<(bool, MacAddress), (IpAddr, String)>);
+
+impl Ends {
+    /// Notes the end of a claim that goes through the tunnel. The device of a family sends to one
+    /// address what is for one hardware address.
+    fn note(&mut self, claim: &Claim, verdict: Verdict) -> Result<Verdict, Refusal> {
+        if let Verdict::Tunnel { gateway, vtep: mac } = verdict {
+            let of_claim = (gateway, claim.node.clone());
+            let (at, node) = self.0.entry((gateway.is_ipv4(), mac)).or_insert(of_claim);
+            if *at != gateway {
+                return Err(Refusal::VtepTaken { node: node.clone(), mac });
+            }
+        }
+        Ok(verdict)
+    }
 }
 
 /// Is it a range that any node could have?

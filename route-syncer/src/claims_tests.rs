@@ -9,7 +9,7 @@ fn range(text: &str) -> IpNetwork {
 
 fn claim(node: &str, cidr: &str, gateway: &str) -> Claim {
     let gateway = (!gateway.is_empty()).then(|| gateway.parse().unwrap());
-    Claim { node: node.into(), cidr: range(cidr), gateway, held_since: None }
+    Claim { node: node.into(), cidr: range(cidr), gateway, vtep: None, held_since: None }
 }
 
 fn address(link: u32, text: &str) -> Address {
@@ -22,6 +22,10 @@ fn link(index: u32, up: bool, carrier: bool) -> Link {
 
 /// Node 1: 10.0.1.0/24, its bridge, and an uplink of both families.
 fn verdicts(claims: Vec<Claim>) -> Vec<Verdict> {
+    verdicts_with(OffLink::Skip, claims)
+}
+
+fn verdicts_with(off_link: OffLink, claims: Vec<Claim>) -> Vec<Verdict> {
     let own = claim("node1", "10.0.1.0/24", "10.100.0.2");
     let links = [link(1, false, true), link(2, true, true), link(3, true, true)];
     let addresses = [
@@ -34,6 +38,7 @@ fn verdicts(claims: Vec<Claim>) -> Vec<Verdict> {
     let around = Surroundings {
         node: "node1",
         service_cidrs: &services,
+        off_link,
         links: &links,
         addresses: &addresses,
     };
@@ -170,10 +175,45 @@ fn claims_take_the_gateway_of_their_family() {
         name: "node2".into(),
         addresses: vec![ip("10.100.0.3"), ip("fd00:100::3")],
         pod_cidrs: vec![range("fd00:2::/64"), range("10.0.2.0/24")],
+        vteps: None,
     };
     let since = "2026-01-01T00:00:00Z".to_owned();
     let found: Vec<_> = held_claims(&[HeldNode { node, since: since.clone() }]).collect();
     assert_eq!(found[0].gateway, Some(ip("fd00:100::3")));
     assert_eq!(found[1].gateway, Some(ip("10.100.0.3")));
     assert!(found.iter().all(|claim| claim.held_since.as_ref() == Some(&since)));
+}
+
+#[test]
+fn nodes_behind_a_router_are_reached_through_the_tunnel_if_they_have_an_end_of_it() {
+    let mac = |text: &str| text.parse().unwrap();
+    let behind = |cidr: &str, gateway: &str, vtep: Option<&str>| Claim {
+        vtep: vtep.map(mac),
+        ..claim("node2", cidr, gateway)
+    };
+    let vtep = "0e:cb:0a:65:00:03";
+    let claims = vec![
+        behind("10.0.2.0/24", "10.101.0.3", Some(vtep)),
+        behind("10.0.3.0/24", "10.101.0.4", None),
+        behind("10.0.4.0/24", "10.100.0.4", Some("0e:cb:0a:64:00:04")),
+        behind("10.0.5.0/24", "10.101.0.5", Some(vtep)),
+        behind("fd00:5::/64", "fd00:101::5", Some(vtep)),
+        behind("10.0.6.0/24", "10.101.0.3", Some(vtep)),
+    ];
+    let node2 = Verdict::Tunnel { gateway: ip("10.101.0.3"), vtep: mac(vtep) };
+    let taken = Refusal::VtepTaken { node: "node2".into(), mac: mac(vtep) };
+    assert_eq!(
+        verdicts_with(OffLink::Vxlan, claims.clone()),
+        [
+            node2.clone(),
+            Verdict::OffLink { gateway: ip("10.101.0.4") },
+            Verdict::Route { gateway: ip("10.100.0.4"), link: 2 },
+            Verdict::Refused(taken),
+            Verdict::Tunnel { gateway: ip("fd00:101::5"), vtep: mac(vtep) },
+            node2,
+        ]
+    );
+    let skipped = verdicts_with(OffLink::Skip, claims);
+    assert_eq!(skipped[0], Verdict::OffLink { gateway: ip("10.101.0.3") });
+    assert_eq!(skipped[3], Verdict::OffLink { gateway: ip("10.101.0.5") });
 }

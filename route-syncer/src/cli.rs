@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnetwork::IpNetwork;
 
+use crate::off_link::OffLinkOptions;
 use crate::source::etcd::options::EtcdOptions;
 use crate::{conflist, install, subnet_env};
 
@@ -135,6 +136,10 @@ pub struct Daemon {
     /// The routes have metric 4096: the bridge's are better, whichever came first.
     #[arg(long)]
     pub own_unreachable: bool,
+
+    /// What is done about nodes behind a router.
+    #[command(flatten)]
+    pub off_link: OffLinkOptions,
 
     /// The folder for the daemon's lock and status.
     #[arg(long, value_name = "PATH", default_value = "/run/cbr0")]

@@ -32,6 +32,9 @@ fn words(route: &Route, observed: &Observed) -> String {
     if let Some(link) = route.link {
         words += &format!(" dev {}", observed.link_name(link));
     }
+    if route.on_link {
+        words += " onlink";
+    }
     words += &format!(" proto {}", route.protocol);
     if route.metric != 0 {
         words += &format!(" metric {}", route.metric);
@@ -71,7 +74,7 @@ mod tests {
     use crate::observed::Link;
 
     fn route(destination: &str, gateway: &str) -> Route {
-        let next_hop = NextHop { gateway: gateway.parse().unwrap(), link: 7 };
+        let next_hop = NextHop { gateway: gateway.parse().unwrap(), link: 7, on_link: false };
         wanted(destination.parse().unwrap(), next_hop, 214)
     }
 

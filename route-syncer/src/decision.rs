@@ -14,6 +14,7 @@ pub fn judge_all(roster: &Roster, observed: &Observed, settings: &Settings) -> V
     let around = Surroundings {
         node: &settings.node,
         service_cidrs: &settings.service_cidrs,
+        off_link: settings.off_link,
         links: &observed.links,
         addresses: &observed.addresses,
     };
@@ -47,6 +48,7 @@ mod tests {
     use super::*;
     use crate::claims::{Refusal, Verdict};
     use crate::observed::{Address, Link};
+    use crate::off_link::OffLink;
     use crate::source::{HeldNode, Node};
 
     fn node(name: &str, address: &str, pod_cidr: &str) -> Node {
@@ -54,6 +56,7 @@ mod tests {
             name: name.into(),
             addresses: vec![address.parse().unwrap()],
             pod_cidrs: vec![pod_cidr.parse().unwrap()],
+            vteps: None,
         }
     }
 
@@ -64,6 +67,7 @@ mod tests {
             service_cidrs: Vec::new(),
             protocol: 214,
             own_unreachable: false,
+            off_link: OffLink::Skip,
             run_dir: "/nowhere".into(),
             conflist: None,
             subnet_env: None,

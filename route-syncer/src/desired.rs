@@ -10,10 +10,12 @@ use crate::claims::{Claim, Judged, Verdict};
 /// Where the packets to a range go next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NextHop {
-    /// The other node's address.
+    /// The other node's address, or through a tunnel the neighbour that stands for the node.
     pub gateway: IpAddr,
     /// The index of the link that leads there.
     pub link: u32,
+    /// Whether the gateway is a neighbour there, whatever the addresses say (`onlink`).
+    pub on_link: bool,
 }
 
 /// The routes this node should have.
@@ -36,12 +38,12 @@ impl Desired {
         for Judged { claim, verdict } in judged {
             match *verdict {
                 Verdict::Route { gateway, link } => {
-                    desired.routes.insert(claim.cidr, NextHop { gateway, link });
+                    desired.routes.insert(claim.cidr, NextHop { gateway, link, on_link: false });
                 }
                 Verdict::OffLink { gateway } => {
                     desired.kept.insert((claim.cidr, gateway));
                 }
-                Verdict::Own | Verdict::Refused(_) => {}
+                Verdict::Tunnel { .. } | Verdict::Own | Verdict::Refused(_) => {}
             }
         }
         desired

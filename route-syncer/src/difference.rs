@@ -66,6 +66,7 @@ pub fn wanted(destination: IpNetwork, next_hop: NextHop, protocol: u8) -> Route 
         kind: libc::RTN_UNICAST,
         scope: libc::RT_SCOPE_UNIVERSE,
         gateway: Some(next_hop.gateway),
+        on_link: next_hop.on_link,
         link: Some(next_hop.link),
     }
 }
@@ -83,6 +84,7 @@ pub fn unreachable(destination: IpNetwork, protocol: u8) -> Route {
         kind: libc::RTN_UNREACHABLE,
         scope: libc::RT_SCOPE_UNIVERSE,
         gateway: None,
+        on_link: false,
         link: None,
     }
 }

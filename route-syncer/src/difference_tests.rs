@@ -56,7 +56,7 @@ fn next_hop(destination: IpNetwork, number: u8) -> NextHop {
     } else {
         format!("fd00:100::{number}").parse().unwrap()
     };
-    NextHop { gateway, link: u32::from(number % 3) }
+    NextHop { gateway, link: u32::from(number % 3), on_link: false }
 }
 
 fn route(number: u8, gateway: u8, protocol: u8) -> Route {

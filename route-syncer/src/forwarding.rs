@@ -114,6 +114,7 @@ mod tests {
                     kind: 1,
                     scope: 0,
                     gateway: None,
+                    on_link: false,
                     link: Some(1),
                 };
                 let name = "lo".into();

@@ -8,6 +8,7 @@
 //! - [`observed`] reads the kernel; [`difference`] says what must change; [`apply`] changes it;
 //! - [`decision`] is all of that up to the change, without effects, under the administrator's
 //!   [`settings`];
+//! - [`tunnel`] is how nodes behind a router are reached, if [`off_link`] says so;
 //! - [`masquerade`] and [`forwarding`] do for packets what routes do not;
 //! - [`reconcile`] is one such sync; [`daemon`] decides when there is one, woken by the source and
 //!   by the kernel's events ([`monitor`]);
@@ -42,6 +43,7 @@ pub mod memory;
 pub mod monitor;
 pub mod node_files;
 pub mod observed;
+pub mod off_link;
 pub mod preview;
 pub mod ranges;
 pub mod readiness;
@@ -54,3 +56,4 @@ pub mod show;
 pub mod source;
 pub mod status;
 pub mod subnet_env;
+pub mod tunnel;

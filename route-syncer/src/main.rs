@@ -115,6 +115,7 @@ fn settings(options: &Daemon) -> Result<Settings, Error> {
         service_cidrs: options.service_cidrs.clone(),
         protocol: options.protocol,
         own_unreachable: options.own_unreachable,
+        off_link: options.off_link.off_link,
         run_dir: options.run_dir.clone(),
         conflist: options.conflist.clone(),
         subnet_env: options.subnet_env.clone(),
@@ -128,7 +129,7 @@ fn nodes_file(options: Daemon) -> Result<NodesFile, Error> {
 
 /// The source of leases. One that only looks on writes neither to etcd nor to the state file.
 fn leases(options: &Daemon, settings: &Settings, looks_on: bool) -> Result<EtcdSource, Error> {
-    let own = identify(&settings.node, &options.etcd)?;
+    let own = identify(&settings.node, &options.etcd)?.reached(settings.off_link);
     let (connection, file) = etcd(&options.etcd)?;
     let state = file.read()?;
     let keeper = Keeper::new(connection, own, options.lease_ttl, file, state);

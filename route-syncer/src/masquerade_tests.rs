@@ -113,12 +113,14 @@ fn the_scope_is_the_cluster_the_claims_and_the_nodes() {
             node: "n".into(),
             cidr: cidr.parse().unwrap(),
             gateway: None,
+            vtep: None,
             held_since: None,
         },
         verdict,
     };
     let address = "10.100.0.3".parse().unwrap();
-    let node = Node { name: "node2".into(), addresses: vec![address], pod_cidrs: vec![] };
+    let node =
+        Node { name: "node2".into(), addresses: vec![address], pod_cidrs: vec![], vteps: None };
     let claims = [
         judged("10.0.1.0/24", ClaimVerdict::Own),
         judged("10.0.2.0/24", ClaimVerdict::Route { gateway: address, link: 1 }),

@@ -141,6 +141,7 @@ mod tests {
             node: "node".into(),
             cidr: cidr.parse().unwrap(),
             gateway: gateway.parse().ok(),
+            vtep: None,
             held_since: None,
         };
         Judged { claim, verdict }

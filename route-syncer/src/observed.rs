@@ -59,6 +59,8 @@ pub struct Route {
     pub scope: u8,
     /// Its next hop, if it has exactly one.
     pub gateway: Option<IpAddr>,
+    /// Whether that is taken for a neighbour, whatever the addresses say (`onlink`).
+    pub on_link: bool,
     /// The index of the link it leaves by, if it has exactly one. None for a dead end: to IPv6 those
     /// lead to the loopback.
     pub link: Option<u32>,
@@ -113,6 +115,7 @@ fn route(route: &kernel::route::Route) -> Route {
         kind: route.kind,
         scope: route.scope,
         gateway: route.gateway.filter(|_| !route.one_of_several),
+        on_link: route.on_link && !route.one_of_several,
         link: route.link.filter(|_| !route.one_of_several && !is_dead_end),
     }
 }

@@ -46,6 +46,7 @@ impl Roster {
             name: gateway.to_string(),
             addresses: vec![gateway],
             pod_cidrs,
+            vteps: None,
         }));
         Self { listed: baseline.clone(), baseline, held: Vec::new() }
     }
@@ -121,6 +122,7 @@ mod tests {
             name: format!("node{number}"),
             addresses: vec![IpAddr::from([10, 100, 0, number])],
             pod_cidrs: vec![format!("10.0.{number}.0/24").parse().unwrap()],
+            vteps: None,
         }
     }
 
@@ -213,6 +215,7 @@ mod tests {
             kind: 1,
             scope: 0,
             gateway: Some(IpAddr::from(gateway)),
+            on_link: false,
             link: Some(1),
         };
         let known = route("10.0.2.0/24", [10, 100, 0, 2]);

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 
+use crate::off_link::OffLink;
+
 /// What the administrator decides.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -17,6 +19,8 @@ pub struct Settings {
     pub protocol: u8,
     /// Whether what is not in use of this node's own ranges is to be unreachable.
     pub own_unreachable: bool,
+    /// What is done about nodes behind a router.
+    pub off_link: OffLink,
     /// The daemon's folder.
     pub run_dir: PathBuf,
     /// The network configuration to write for container runtimes.

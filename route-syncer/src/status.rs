@@ -153,7 +153,7 @@ pub fn rows(
             }
             Verdict::Own => (State::Own, String::new()),
             Verdict::Refused(refusal) => (State::Refused, refusal.to_string()),
-            Verdict::OffLink { .. } => (State::OffLink, String::new()),
+            Verdict::Tunnel { .. } | Verdict::OffLink { .. } => (State::OffLink, String::new()),
             Verdict::Route { link, .. } => {
                 device = Some(observed.link_name(*link));
                 let held = claim.held_since.is_some();
@@ -179,7 +179,7 @@ pub fn recheck(report: &Report, observed: &Observed) -> Vec<Row> {
         }
         let link = observed.links.iter().find(|link| row.device.as_ref() == Some(&link.name));
         if let (Ok(cidr), Some(gateway), Some(link)) = (row.pod_cidr.parse(), row.via, link) {
-            desired.routes.insert(cidr, NextHop { gateway, link: link.index });
+            desired.routes.insert(cidr, NextHop { gateway, link: link.index, on_link: false });
         }
     }
     let left = difference(&desired, &observed.routes, report.protocol);

@@ -13,6 +13,9 @@ use std::future::Future;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use kernel::MacAddress;
+
+use crate::tunnel::{Vteps, derived_mac};
 
 /// One node of the cluster, as a source tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +26,24 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// The Pod ranges it claims. Not yet judged: see [`crate::claims`].
     pub pod_cidrs: Vec<IpNetwork>,
+    /// Its ends of the tunnel. None if the source does not know them: then they are those that
+    /// follow from its addresses.
+    pub vteps: Option<Vteps>,
 }
 
 impl Node {
     /// The address that can be the gateway to `cidr`: the one of the same family.
     pub fn gateway_for(&self, cidr: IpNetwork) -> Option<IpAddr> {
         self.addresses.iter().copied().find(|address| address.is_ipv4() == cidr.is_ipv4())
+    }
+
+    /// The end of the tunnel by which `cidr` can be reached, if there is one.
+    pub fn vtep_for(&self, cidr: IpNetwork) -> Option<MacAddress> {
+        let gateway = self.gateway_for(cidr)?;
+        match self.vteps {
+            Some(told) => told.of_family(gateway),
+            None => Some(derived_mac(gateway)),
+        }
     }
 }
 

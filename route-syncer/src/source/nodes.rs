@@ -8,6 +8,9 @@
 //! ]
 //! ```
 //!
+//! A node whose ends of the tunnel are not those that follow from its addresses, such as flannel's,
+//! has `"vteps": {"v4": "c6:00:00:00:00:01"}`.
+//!
 //! A list is taken as a whole or not at all: one bad entry may be the sign of a bad edit. Whether
 //! a well-formed claim is a sane one is judged later, one claim at a time ([`crate::claims`]).
 
@@ -18,6 +21,8 @@ use cni_conf::json;
 use serde::{Deserialize, Serialize};
 
 use super::Node;
+use crate::tunnel::Vteps;
+use crate::tunnel::vtep::is_end;
 
 /// Why a text is not a list of nodes.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +69,11 @@ pub enum Problem {
     /// Not a range.
     #[error("Pod CIDR {0:?} is not a range; write it like \"10.0.1.0/24\" or \"fd00:1::/64\"")]
     PodCidr(String),
+    /// Not a hardware address, or not of one device.
+    #[error(
+        "{0:?} in \"vteps\" is no hardware address of a device; write it like \"0e:cb:0a:64:00:02\""
+    )]
+    Vtep(String),
 }
 
 /// An entry as written. Unknown keys are ignored, so that a file may carry notes of its own.
@@ -78,6 +88,18 @@ struct Entry {
     // Required, so that a misspelt key is not taken for a node without Pods.
     #[serde(rename = "podCIDRs")]
     pod_cidrs: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    vteps: Option<WrittenVteps>,
+}
+
+/// The ends of the tunnel to a node, where they are not those that follow from its addresses.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenVteps {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    v4: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    v6: Option<String>,
 }
 
 /// Reads a list of nodes.
@@ -106,6 +128,10 @@ pub fn render(nodes: &[Node]) -> Result<String, serde_json::Error> {
             address: None,
             addresses: Some(node.addresses.iter().map(ToString::to_string).collect()),
             pod_cidrs: node.pod_cidrs.iter().map(ToString::to_string).collect(),
+            vteps: node.vteps.map(|vteps| WrittenVteps {
+                v4: vteps.v4.map(|mac| mac.to_string()),
+                v6: vteps.v6.map(|mac| mac.to_string()),
+            }),
         })
         .collect();
     serde_json::to_string_pretty(&entries)
@@ -136,7 +162,19 @@ fn node(entry: Entry) -> Result<Node, Problem> {
         .into_iter()
         .map(|text| json::cidr(&text).map_err(|_| Problem::PodCidr(text)))
         .collect::<Result<_, _>>()?;
-    Ok(Node { name: entry.name, addresses, pod_cidrs })
+    let vteps = entry.vteps.map(vteps).transpose()?;
+    Ok(Node { name: entry.name, addresses, pod_cidrs, vteps })
+}
+
+fn vteps(written: WrittenVteps) -> Result<Vteps, Problem> {
+    let mac = |text: Option<String>| {
+        text.map(|text| {
+            let mac = text.parse().ok().filter(|&mac| is_end(mac));
+            mac.ok_or(Problem::Vtep(text))
+        })
+        .transpose()
+    };
+    Ok(Vteps { v4: mac(written.v4)?, v6: mac(written.v6)? })
 }
 
 #[cfg(test)]
@@ -147,7 +185,7 @@ mod tests {
     const TWO: &str = r#"[
         {"name": "node1", "address": "10.100.0.2", "podCIDRs": ["10.0.1.0/24"], "rack": 7},
         {"name": "node2", "addresses": ["10.100.0.3", "fd00::3"],
-         "podCIDRs": ["10.0.2.0/24", "fd00:2::/64"]}
+         "podCIDRs": ["10.0.2.0/24", "fd00:2::/64"], "vteps": {"v6": "c6:00:00:00:00:01"}}
     ]"#;
 
     fn refusal(text: &str) -> String {
@@ -200,6 +238,10 @@ mod tests {
             (r#""name": "b", "address": "10.0.0.02", "podCIDRs": []"#, "\"10.0.0.02\""),
             (r#""name": "b", "addresses": ["1.1.1.1", "1.1.1.2"], "podCIDRs": []"#, "1.1.1.2"),
             (r#""name": "b", "address": "1.1.1.1", "podCIDRs": ["10.0.1.0"]"#, "\"10.0.1.0\""),
+            (
+                r#""name": "b", "address": "1.1.1.1", "podCIDRs": [], "vteps": {"v4": "1"}"#,
+                "\"vteps\"",
+            ),
             (r#""name": "b", "address": "1.1.1.1", "podCIDRs": ["010.0.0.0/8"]"#, "\"010.0.0.0/8"),
         ];
         for (fields, part) in cases {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::PathBuf;
 
+use super::backend::Backend;
 use super::options::EtcdOptions;
 use super::value::{Identity, is_name};
 
@@ -65,7 +66,7 @@ pub fn identify(name: &str, options: &EtcdOptions) -> Result<Identity, IdentityE
     if v4.is_none() && v6.is_none() {
         return Err(IdentityError::NoAddress);
     }
-    Ok(Identity { name: name.to_owned(), machine: Some(machine), v4, v6 })
+    Ok(Identity { name: name.to_owned(), machine: Some(machine), v4, v6, backend: Backend::HostGw })
 }
 
 /// The address that the kernel would send from by its default route. Nothing is sent.

@@ -4,7 +4,6 @@
 //! What the rest of the daemon hears is always complete: this node, the members, who is held.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
@@ -339,14 +338,14 @@ impl Keeper {
             ..List::default()
         };
         if let Some(subnet) = self.state.own.or(self.left) {
-            list.nodes.push(node(&self.own.name, &self.own.addresses(), subnet.ranges()));
+            list.nodes.push(node(&self.own.name, &self.own, subnet.ranges()));
         }
         let mut names = std::collections::HashSet::from([self.own.name.as_str()]);
         for (key, member) in &picture.members {
             let Identity { name, .. } = &member.identity;
             // Two machines of one name are two nodes.
             let name = if names.insert(name) { name.clone() } else { format!("{name}@{key}") };
-            let node = node(&name, &member.identity.addresses(), member.subnet.ranges());
+            let node = node(&name, &member.identity, member.subnet.ranges());
             match &member.held_since {
                 Some(since) => list.held.push(HeldNode { node, since: since.clone() }),
                 None => list.nodes.push(node),
@@ -378,8 +377,9 @@ impl Keeper {
     }
 }
 
-fn node(name: &str, addresses: &[IpAddr], pod_cidrs: Vec<IpNetwork>) -> Node {
-    Node { name: name.to_owned(), addresses: addresses.to_vec(), pod_cidrs }
+fn node(name: &str, identity: &Identity, pod_cidrs: Vec<IpNetwork>) -> Node {
+    let (name, addresses) = (name.to_owned(), identity.addresses());
+    Node { name, addresses, pod_cidrs, vteps: Some(identity.backend.vteps()) }
 }
 
 /// Why etcd's history is not the one that was read before.

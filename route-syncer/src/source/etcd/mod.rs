@@ -1,11 +1,12 @@
 //! The etcd source: every node leases its own subnet, and learns the others', in flannel's layout.
 //!
-//! - [`key`], [`value`] and [`config`] are flannel's formats; [`contents`] is what is in etcd;
+//! - [`key`], [`value`], [`backend`] and [`config`] are flannel's formats; [`contents`] is what is in etcd;
 //! - [`subnet`] tells which subnets there are, [`own`] what to do about this node's;
 //! - [`picture`] decides who is in the cluster, and who is held; [`state`] remembers that;
 //! - [`client`], [`lease`], [`beat`] and [`watch`] talk to etcd, [`keeper`] is the story of all of it;
 //! - [`farewell`] is what `leave` and `forget` do.
 
+pub mod backend;
 pub mod beat;
 pub mod client;
 pub mod config;

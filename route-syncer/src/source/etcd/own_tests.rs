@@ -1,6 +1,7 @@
 //! What is in etcd, and what this node does about it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use super::super::backend::Backend;
 use super::super::contents::Stored;
 use super::super::subnet::{Pool, Pools};
 use super::*;
@@ -11,6 +12,7 @@ fn node(number: u8) -> Identity {
         machine: Some(format!("machine{number}")),
         v4: Some([10, 100, 0, number].into()),
         v6: None,
+        backend: Backend::HostGw,
     }
 }
 

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
+use super::backend::Backend;
 use super::contents::Contents;
 use super::key::Subnet;
 use super::value::{self, Identity};
@@ -81,7 +82,7 @@ impl Picture {
         let mut next = Self::default();
         let mut claims = Vec::new();
         for (name, stored) in &contents.leases {
-            let claim = match read(name, &stored.value, view.networks) {
+            let claim = match read(name, &stored.value, view) {
                 Ok((identity, subnet)) => Claim { identity, subnet, revision: stored.revision },
                 Err(reason) => {
                     next.skipped.insert(name.clone(), reason);
@@ -135,15 +136,25 @@ impl Claim {
 }
 
 /// What a lease says, or why it is skipped.
-fn read(name: &str, value: &[u8], networks: &[IpNetwork]) -> Result<(Identity, Subnet), String> {
+fn read(name: &str, value: &[u8], view: &Viewpoint<'_>) -> Result<(Identity, Subnet), String> {
     let subnet: Subnet = name.parse().map_err(|error: super::key::KeyError| error.to_string())?;
     for range in subnet.ranges() {
-        let network = networks.iter().find(|network| network.is_ipv4() == range.is_ipv4());
+        let network = view.networks.iter().find(|network| network.is_ipv4() == range.is_ipv4());
         if let Some(&network) = network.filter(|&&network| !ranges::covers(network, range)) {
             return Err(format!("{range} is not in the cluster's network {network}"));
         }
     }
-    Ok((value::parse(value).map_err(|error| error.to_string())?, subnet))
+    let identity = value::parse(value).map_err(|error| error.to_string())?;
+    if is_tunnelled_only(&identity) && view.own.backend == Backend::HostGw {
+        return Err("its backend is \"vxlan\": it is reached with --off-link vxlan".to_owned());
+    }
+    Ok((identity, subnet))
+}
+
+/// Whether a node is reached through its tunnel alone: flannel expects it so, while nodes of ours are
+/// reached by routes too.
+fn is_tunnelled_only(identity: &Identity) -> bool {
+    identity.machine.is_none() && identity.backend != Backend::HostGw
 }
 
 /// Against other histories, all that is there now is no evidence.

@@ -1,6 +1,7 @@
 //! Histories, and whom they leave in the picture.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use super::super::backend::Backend;
 use super::super::contents::{Contents, Stored};
 use super::super::own::sign;
 use super::*;
@@ -14,6 +15,7 @@ fn node(number: u8) -> Identity {
         machine: Some(format!("machine{number}")),
         v4: Some([10, 100, 0, number].into()),
         v6: None,
+        backend: Backend::HostGw,
     }
 }
 

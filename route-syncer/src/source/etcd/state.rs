@@ -10,6 +10,7 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::backend::{self, Backend};
 use super::key::Subnet;
 use super::picture::{Doubt, Member, Picture};
 use super::value::Identity;
@@ -69,6 +70,9 @@ struct WrittenNode {
     machine: Option<String>,
     v4: Option<std::net::Ipv4Addr>,
     v6: Option<std::net::Ipv6Addr>,
+    /// As in a lease; a file without it is of a version that knew one backend.
+    #[serde(flatten)]
+    backend: Option<backend::Written>,
     floor: i64,
     held_since: Option<String>,
 }
@@ -137,9 +141,19 @@ impl StateFile {
 impl Written {
     fn new(state: &State, prefix: &str) -> Self {
         let node = |(name, member): (&String, &Member)| {
-            let Identity { name: node, machine, v4, v6 } = member.identity.clone();
+            let Identity { name: node, machine, v4, v6, backend } = member.identity.clone();
+            let backend = Some(backend.written());
             let (floor, held_since) = (member.floor, member.held_since.clone());
-            WrittenNode { subnet: name.clone(), name: node, machine, v4, v6, floor, held_since }
+            WrittenNode {
+                subnet: name.clone(),
+                name: node,
+                machine,
+                v4,
+                v6,
+                backend,
+                floor,
+                held_since,
+            }
         };
         Self {
             prefix: prefix.to_owned(),
@@ -157,8 +171,10 @@ impl Written {
         let mut picture = Picture { doubt: self.doubt, ..Picture::default() };
         for node in self.nodes {
             let Ok(subnet) = node.subnet.parse() else { continue };
-            let WrittenNode { name, machine, v4, v6, floor, held_since, .. } = node;
-            let identity = Identity { name, machine, v4, v6 };
+            let WrittenNode { name, machine, v4, v6, backend, floor, held_since, .. } = node;
+            let mut identity = Identity { name, machine, v4, v6, backend: Backend::HostGw };
+            let backend = backend.and_then(|written| written.read(&identity.addresses()).ok());
+            identity.backend = backend.unwrap_or_default();
             picture.members.insert(node.subnet, Member { identity, subnet, floor, held_since });
         }
         State {
@@ -174,6 +190,7 @@ impl Written {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::tunnel::Vteps;
 
     fn state() -> State {
         let mut picture = Picture::default();
@@ -182,6 +199,7 @@ mod tests {
             machine: Some("m2".into()),
             v4: Some([10, 100, 0, 3].into()),
             v6: None,
+            backend: Backend::Vxlan(Vteps::derived([[10, 100, 0, 3].into()])),
         };
         let subnet: Subnet = "10.0.2.0-24".parse().unwrap();
         let held_since = Some("2026-01-01T00:00:00Z".to_owned());

@@ -9,8 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-/// The only backend we speak: a route to the node's address.
-const HOST_GW: &str = "host-gw";
+use super::backend::{self, Backend, BackendError};
+use crate::off_link::OffLink;
+use crate::tunnel::Vteps;
 
 /// Who a node is: what tells it from others, and from itself after a new installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +24,24 @@ pub struct Identity {
     pub v4: Option<Ipv4Addr>,
     /// Its address for IPv6.
     pub v6: Option<Ipv6Addr>,
+    /// How it is reached.
+    pub backend: Backend,
 }
 
 impl Identity {
     /// The addresses by which others reach it.
     pub fn addresses(&self) -> Vec<IpAddr> {
         self.v4.map(IpAddr::V4).into_iter().chain(self.v6.map(IpAddr::V6)).collect()
+    }
+
+    /// The same node, as others reach it if nodes behind routers are treated so.
+    #[must_use]
+    pub fn reached(self, off_link: OffLink) -> Self {
+        let backend = match off_link {
+            OffLink::Vxlan => Backend::Vxlan(Vteps::derived(self.addresses())),
+            OffLink::Skip | OffLink::Fail => Backend::HostGw,
+        };
+        Self { backend, ..self }
     }
 
     /// Whether both are one node: the same machine under the same name or address. Without a
@@ -49,14 +62,14 @@ impl Identity {
 
     /// The value for this node's lease.
     pub fn value(&self) -> String {
-        serde_json::json!({
-            "PublicIP": self.v4,
-            "PublicIPv6": self.v6,
-            "BackendType": HOST_GW,
-            "NodeName": self.name,
-            "MachineID": self.machine,
-        })
-        .to_string()
+        let written = Written {
+            public_ip: self.v4.map(|v4| v4.to_string()),
+            public_ipv6: self.v6.map(|v6| v6.to_string()),
+            backend: self.backend.written(),
+            node_name: Some(self.name.clone()),
+            machine_id: self.machine.clone(),
+        };
+        serde_json::json!(written).to_string()
     }
 }
 
@@ -66,9 +79,9 @@ pub enum ValueError {
     /// Not JSON, or not of the shape.
     #[error("the value is no lease in JSON: {0}")]
     Json(String),
-    /// A tunnel, most often.
-    #[error("its backend is {0:?}, and only \"host-gw\" is spoken here")]
-    Backend(String),
+    /// How it is reached.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
     /// Not an address.
     #[error("{key} {text:?} is no address of its family")]
     Address {
@@ -89,7 +102,8 @@ struct Written {
     public_ip: Option<String>,
     #[serde(rename = "PublicIPv6", default)]
     public_ipv6: Option<String>,
-    backend_type: String,
+    #[serde(flatten)]
+    backend: backend::Written,
     #[serde(default)]
     node_name: Option<String>,
     #[serde(rename = "MachineID", default)]
@@ -103,17 +117,16 @@ struct Written {
 pub fn parse(bytes: &[u8]) -> Result<Identity, ValueError> {
     let written = serde_json::from_slice(bytes);
     let written: Written = written.map_err(|error| ValueError::Json(error.to_string()))?;
-    if written.backend_type != HOST_GW {
-        return Err(ValueError::Backend(written.backend_type));
-    }
     let v4 = address::<Ipv4Addr>("PublicIP", written.public_ip)?.filter(|v4| !v4.is_unspecified());
     let v6 = address::<Ipv6Addr>("PublicIPv6", written.public_ipv6)?;
     let v6 = v6.filter(|v6| !v6.is_unspecified());
-    let address = v4.map(|v4| v4.to_string()).or_else(|| v6.map(|v6| v6.to_string()));
-    let address = address.ok_or(ValueError::NoAddress)?;
-    let name = written.node_name.filter(|name| is_name(name)).unwrap_or(address);
+    let addresses: Vec<IpAddr> = v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6)).collect();
+    let backend = written.backend.read(&addresses)?;
+    let address = addresses.first().ok_or(ValueError::NoAddress)?;
+    let name = written.node_name.filter(|name| is_name(name));
+    let name = name.unwrap_or_else(|| address.to_string());
     let machine = written.machine_id.filter(|id| !id.is_empty());
-    Ok(Identity { name, machine, v4, v6 })
+    Ok(Identity { name, machine, v4, v6, backend })
 }
 
 fn address<A: std::str::FromStr>(
@@ -136,7 +149,13 @@ mod tests {
 
     fn node(name: &str, machine: Option<&str>, last: u8) -> Identity {
         let v4 = Some(Ipv4Addr::new(10, 100, 0, last));
-        Identity { name: name.into(), machine: machine.map(Into::into), v4, v6: None }
+        Identity {
+            name: name.into(),
+            machine: machine.map(Into::into),
+            v4,
+            v6: None,
+            backend: Backend::HostGw,
+        }
     }
 
     #[test]
@@ -164,7 +183,8 @@ mod tests {
             ("", "no lease in JSON"),
             ("[]", "no lease in JSON"),
             (r#"{"PublicIP":"10.0.0.1"}"#, "BackendType"),
-            (r#"{"PublicIP":"10.0.0.1","BackendType":"vxlan"}"#, "\"vxlan\""),
+            (r#"{"PublicIP":"10.0.0.1","BackendType":"udp"}"#, "\"udp\""),
+            (r#"{"PublicIP":"10.0.0.1","BackendType":"vxlan"}"#, "VtepMAC"),
             (r#"{"PublicIP":"10.0.0","BackendType":"host-gw"}"#, "\"10.0.0\""),
             (r#"{"PublicIPv6":"10.0.0.1","BackendType":"host-gw"}"#, "PublicIPv6"),
             (r#"{"PublicIP":"0.0.0.0","BackendType":"host-gw"}"#, "neither"),
