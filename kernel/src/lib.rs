@@ -10,6 +10,7 @@ pub mod address;
 pub mod conntrack;
 pub mod elf_note;
 pub mod events;
+pub mod fdb;
 mod forwarding;
 pub mod link;
 pub mod mac;

@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use nix::errno::Errno;
 use nix::libc;
 
+use super::vxlan::Vxlan;
 use super::{RTM_NEWLINK, header};
 use crate::netlink::{Attributes, Message, Result};
 use crate::{MacAddress, NetNs, Rtnl};
@@ -45,6 +46,8 @@ pub enum Kind {
         /// The table.
         table: u32,
     },
+    /// A tunnel.
+    Vxlan(Vxlan),
 }
 
 /// How a macvlan treats frames to its neighbours on the same link (`MACVLAN_MODE_*`).
@@ -123,6 +126,7 @@ impl Kind {
             Kind::Ipvlan { .. } => "ipvlan",
             Kind::Vlan { .. } => "vlan",
             Kind::Vrf { .. } => "vrf",
+            Kind::Vxlan(_) => "vxlan",
         }
     }
 
@@ -135,6 +139,7 @@ impl Kind {
             Kind::Ipvlan { .. } => "CONFIG_IPVLAN (module ipvlan)",
             Kind::Vlan { .. } => "CONFIG_VLAN_8021Q (module 8021q)",
             Kind::Vrf { .. } => "CONFIG_NET_VRF (module vrf)",
+            Kind::Vxlan(_) => "CONFIG_VXLAN (module vxlan)",
         }
     }
 
@@ -152,6 +157,7 @@ impl Kind {
             "ipvlan" => Kind::Ipvlan { mode: IpvlanMode::from_number(short(IFLA_IPVLAN_MODE)?)? },
             "vlan" => Kind::Vlan { id: short(IFLA_VLAN_ID)? },
             "vrf" => Kind::Vrf { table: number(IFLA_VRF_TABLE)? },
+            "vxlan" => Kind::Vxlan(Vxlan::parse(data)?),
             _ => return None,
         })
     }
@@ -169,6 +175,7 @@ impl Kind {
             Kind::Ipvlan { mode } => data.put(IFLA_IPVLAN_MODE, &(mode as u16).to_ne_bytes()),
             Kind::Vlan { id } => data.put(IFLA_VLAN_ID, &id.to_ne_bytes()),
             Kind::Vrf { table } => data.put_u32(IFLA_VRF_TABLE, table),
+            Kind::Vxlan(vxlan) => vxlan.put(data),
         }
     }
 }

@@ -7,6 +7,7 @@ mod removal;
 mod set;
 mod veth;
 mod vlan;
+mod vxlan;
 
 pub use bridge::{Bridge, BridgeOptions, set_hairpin, set_isolated};
 pub use kind::{IpvlanMode, Kind, MacvlanMode, NewLink};
@@ -16,6 +17,7 @@ pub use set::{
 };
 pub use veth::{Veth, VethPeer};
 pub use vlan::{PortVlan, add_vlans, delete_vlans};
+pub use vxlan::Vxlan;
 
 use nix::libc;
 

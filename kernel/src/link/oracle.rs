@@ -2,13 +2,14 @@
 //! what we meant.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 
 use netlink_packet_core::{Emitable, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::link::{
     AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, InfoBridge, InfoBridgePort, InfoData,
-    InfoIpVlan, InfoKind, InfoMacVlan, InfoPortData, InfoVeth, InfoVlan, InfoVrf, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage,
+    InfoIpVlan, InfoKind, InfoMacVlan, InfoPortData, InfoVeth, InfoVlan, InfoVrf, InfoVxlan,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -168,7 +169,7 @@ fn changes_say_what_they_mean() {
 }
 
 /// The kinds that are made by [`NewLink`], with what the oracle must see in each.
-fn kinds() -> [(Kind, InfoKind, Option<InfoData>); 6] {
+fn kinds() -> [(Kind, InfoKind, Option<InfoData>); 8] {
     use netlink_packet_route::link;
     [
         (Kind::Dummy, InfoKind::Dummy, None),
@@ -192,7 +193,15 @@ fn kinds() -> [(Kind, InfoKind, Option<InfoData>); 6] {
             InfoKind::Vrf,
             Some(InfoData::Vrf(vec![InfoVrf::TableId(1001)])),
         ),
+        vxlan(InfoVxlan::Local(Ipv4Addr::new(10, 100, 0, 2)), [10, 100, 0, 2].into()),
+        vxlan(InfoVxlan::Local6(Ipv6Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()),
     ]
+}
+
+fn vxlan(told: InfoVxlan, local: IpAddr) -> (Kind, InfoKind, Option<InfoData>) {
+    let data = vec![told, InfoVxlan::Id(1), InfoVxlan::Port(8472), InfoVxlan::Learning(false)];
+    let vxlan = Vxlan { id: 1, local: Some(local), port: 8472, learning: false };
+    (Kind::Vxlan(vxlan), InfoKind::Vxlan, Some(InfoData::Vxlan(data)))
 }
 
 #[test]
