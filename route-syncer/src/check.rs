@@ -46,8 +46,8 @@ fn remedy(row: &Row) -> String {
             row.pod_cidr
         ),
         State::OffLink => format!(
-            "{words}; no link that is up leads to {via}: bring it up, or give this node an address \
-             in that network"
+            "{words}; no link that is up leads to {via}: bring it up, give this node an address \
+             in that network, or start all nodes with --off-link vxlan"
         ),
         State::Refused => format!("{words}; correct what the source says of {node}"),
         State::Held => format!(

@@ -13,6 +13,7 @@ use crate::observed::{Observed, Route};
 use crate::run_dir::RunDir;
 use crate::source::etcd::state::StateFile;
 use crate::status::Report;
+use crate::tunnel::{device, words};
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -23,7 +24,7 @@ pub struct Done {
     pub complete: bool,
 }
 
-/// Removes our routes, the masquerade table, and the daemon's files in both folders. What cannot be
+/// Removes our routes, the tunnel's devices with all that is on them, the masquerade table, and the daemon's files in both folders. What cannot be
 /// removed stops nothing else; it is logged.
 ///
 /// Without a protocol the routes are those of the number that the last daemon had, or `default`.
@@ -40,6 +41,7 @@ pub fn cleanup(
     let protocol = protocol.or_else(|| last_protocol(run_dir)).unwrap_or(default);
     let mut done = Done { words: Vec::new(), complete: true };
     done.note(remove(protocol, |_| true));
+    done.note(remove_tunnel());
     done.note(remove_table());
     // Last: until all else is gone they tell what there is.
     if done.complete {
@@ -93,6 +95,17 @@ fn remove(protocol: u8, is_meant: impl Fn(&Route) -> bool) -> Result<Vec<String>
         .then(|| format!("removed {count} routes of protocol {protocol}"))
         .into_iter()
         .collect())
+}
+
+fn remove_tunnel() -> Result<Vec<String>, Error> {
+    let mut rtnl = Rtnl::open()?;
+    let removal = device::removal(&Observed::read(&mut rtnl)?.tunnel);
+    let mut words = Vec::new();
+    for change in removal {
+        rtnl.request(&change.message())?;
+        words.push(format!("removed the tunnel ({})", words::of_device(&change)));
+    }
+    Ok(words)
 }
 
 fn remove_table() -> Result<Vec<String>, Error> {

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 
 use crate::error::Error;
 use crate::monitor::{Event, Monitor};
+use crate::off_link::OffLink;
 use crate::reconcile::Reconciler;
 use crate::run_dir::RunDir;
 use crate::settings::Settings;
@@ -21,14 +22,15 @@ const SAFETY: Duration = Duration::from_secs(60);
 /// Keeps the routes until told to stop. They stay when it returns, and when it is killed.
 ///
 /// # Errors
-/// It cannot start, or hears no more events of the kernel.
+/// It cannot start, or hears no more events of the kernel; or nodes behind routers are refused, and
+/// there is one.
 pub async fn run(mut source: impl Source, settings: Settings) -> Result<(), Error> {
     let run_dir = RunDir::new(&settings.run_dir);
     let _lock = run_dir.lock()?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Start)?;
     // Listening comes first: what changes after the kernel was read is an event then.
-    let mut monitor = Monitor::open()?;
+    let mut monitor = open_monitor(settings.off_link)?;
     info!("node {:?}, routes of protocol {}", settings.node, settings.protocol);
     let mut reconciler = Reconciler::remember(settings, run_dir)?;
     let mut safety = Instant::now() + SAFETY;
@@ -51,10 +53,17 @@ pub async fn run(mut source: impl Source, settings: Settings) -> Result<(), Erro
             reconciler.distrust();
             safety = Instant::now() + SAFETY;
         }
-        reconciler.sync();
+        reconciler.sync()?;
     }
     info!("stopped; all routes stay");
     Ok(())
+}
+
+fn open_monitor(off_link: OffLink) -> Result<Monitor, Error> {
+    match off_link {
+        OffLink::Vxlan => Monitor::open_with_neighbours(),
+        OffLink::Skip | OffLink::Fail => Monitor::open(),
+    }
 }
 
 /// Whether one of the events is a reason to look.
@@ -67,6 +76,7 @@ fn note(reconciler: &mut Reconciler, events: &[Event]) -> bool {
     }
     events.iter().any(|event| match *event {
         Event::Link | Event::Overrun => true,
+        Event::Neighbour(link) => reconciler.has_tunnel(link),
         Event::Route { destination, protocol } => reconciler.concerns(destination, protocol),
     })
 }

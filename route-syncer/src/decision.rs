@@ -4,27 +4,30 @@
 use crate::claims::{Judged, Surroundings, claims, held_claims, judge};
 use crate::desired::Desired;
 use crate::difference::{Change, Difference, difference};
-use crate::observed::Observed;
+use crate::observed::{Address, Observed};
 use crate::roster::Roster;
 use crate::settings::Settings;
 
 /// Judges what the nodes claim. The claims of listed nodes come before those of held ones: a range
 /// that is claimed again belongs to whom the list says.
 pub fn judge_all(roster: &Roster, observed: &Observed, settings: &Settings) -> Vec<Judged> {
+    // An address of the tunnel is no way to anybody, and out of this node's own range.
+    let is_apart = |address: &&Address| !observed.tunnel.has(address.link);
+    let addresses: Vec<Address> = observed.addresses.iter().filter(is_apart).copied().collect();
     let around = Surroundings {
         node: &settings.node,
         service_cidrs: &settings.service_cidrs,
         off_link: settings.off_link,
         links: &observed.links,
-        addresses: &observed.addresses,
+        addresses: &addresses,
     };
     let listed = claims(&roster.listed);
     judge(listed.chain(held_claims(&roster.held)).collect(), &around)
 }
 
 /// The table of routes that these claims make.
-pub fn desired(judged: &[Judged], settings: &Settings) -> Desired {
-    let desired = Desired::fold(judged);
+pub fn desired(judged: &[Judged], observed: &Observed, settings: &Settings) -> Desired {
+    let desired = Desired::fold(judged, &observed.tunnel);
     if settings.own_unreachable { desired.with_own_unreachable(judged) } else { desired }
 }
 
@@ -47,7 +50,7 @@ mod tests {
 
     use super::*;
     use crate::claims::{Refusal, Verdict};
-    use crate::observed::{Address, Link};
+    use crate::observed::Link;
     use crate::off_link::OffLink;
     use crate::source::{HeldNode, Node};
 
@@ -80,7 +83,7 @@ mod tests {
         Observed {
             links: vec![link],
             addresses: vec![Address { link: 2, local: subnet.ip(), subnet }],
-            routes: Vec::new(),
+            ..Observed::default()
         }
     }
 
@@ -90,7 +93,8 @@ mod tests {
         let held = HeldNode { node: gone, since: "2026-01-01T00:00:00Z".into() };
         let mut roster = Roster { held: vec![held], ..Roster::default() };
         let next_hop = |roster: &Roster| {
-            let desired = Desired::fold(&judge_all(roster, &observed(), &settings()));
+            let desired =
+                desired(&judge_all(roster, &observed(), &settings()), &observed(), &settings());
             let to: Vec<_> =
                 desired.routes.into_iter().map(|(to, hop)| (to, hop.gateway)).collect();
             to

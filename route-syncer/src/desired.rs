@@ -6,6 +6,9 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::claims::{Claim, Judged, Verdict};
+use crate::tunnel::Family;
+use crate::tunnel::peers::Peer;
+use crate::tunnel::seen::Seen;
 
 /// Where the packets to a range go next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +31,14 @@ pub struct Desired {
     /// Routes that are left as they are where they exist: the claim stands, but no live link leads
     /// to its gateway now, so the route can neither be made nor be called wrong.
     pub kept: BTreeSet<(IpNetwork, IpAddr)>,
+    /// The other ends of the tunnel, for the routes that go through it.
+    pub peers: BTreeSet<Peer>,
 }
 
 impl Desired {
     /// Folds judged claims into one table. Claims that were accepted do not overlap, so no
-    /// destination comes twice.
-    pub fn fold(judged: &[Judged]) -> Self {
+    /// destination comes twice. Without a device in `tunnel` nothing can go through it.
+    pub fn fold(judged: &[Judged], tunnel: &Seen) -> Self {
         let mut desired = Self::default();
         for Judged { claim, verdict } in judged {
             match *verdict {
@@ -43,10 +48,29 @@ impl Desired {
                 Verdict::OffLink { gateway } => {
                     desired.kept.insert((claim.cidr, gateway));
                 }
-                Verdict::Tunnel { .. } | Verdict::Own | Verdict::Refused(_) => {}
+                Verdict::Tunnel { gateway, vtep } => {
+                    let peer = Peer { neighbour: claim.cidr.ip(), mac: vtep, remote: gateway };
+                    match tunnel.devices.get(&Family::of(gateway)) {
+                        Some(device) => desired.tunnel(claim.cidr, peer, device.index),
+                        None => desired.keep_any(claim.cidr, peer),
+                    }
+                }
+                Verdict::Own | Verdict::Refused(_) => {}
             }
         }
         desired
+    }
+
+    /// Lets a range be reached through the tunnel's device of this index.
+    pub fn tunnel(&mut self, range: IpNetwork, peer: Peer, link: u32) {
+        let next_hop = NextHop { gateway: peer.neighbour, link, on_link: true };
+        self.routes.insert(range, next_hop);
+        self.peers.insert(peer);
+    }
+
+    /// Leaves the route to a range as it is, be it direct or through the tunnel.
+    fn keep_any(&mut self, range: IpNetwork, peer: Peer) {
+        self.kept.extend([(range, peer.neighbour), (range, peer.remote)]);
     }
 
     /// The same table, with this node's own ranges unreachable where no better route leads. Not one

@@ -5,6 +5,7 @@ use std::io;
 use cni_conf::sync_status::SyncStatusError;
 
 use crate::install::InstallError;
+use crate::off_link::OffLinkNodes;
 use crate::run_dir::RunDirError;
 use crate::source::SourceError;
 use crate::source::etcd::farewell::FarewellError;
@@ -45,6 +46,9 @@ pub enum Error {
     /// The sign for plugins.
     #[error(transparent)]
     SyncStatus(#[from] SyncStatusError),
+    /// `--off-link fail`.
+    #[error(transparent)]
+    OffLink(#[from] OffLinkNodes),
     /// The kernel's events cannot be waited for.
     #[error("cannot listen to the kernel's events: {0}; start the daemon again (all routes stay)")]
     Monitor(#[source] io::Error),

@@ -28,10 +28,14 @@ use crate::error::Error;
 const BUFFER: usize = 8 << 20;
 /// `RTNLGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`.
 const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// `RTNLGRP_NEIGH`. It tells of each Pod that talks, too, and so is listened to only where it must be.
+const NEIGHBOURS: u32 = 3;
 /// The length of `struct rtmsg`, and where it has the prefix length and the protocol.
 const ROUTE_HEADER: usize = 12;
 const ROUTE_PREFIX: usize = 1;
 const ROUTE_PROTOCOL: usize = 5;
+/// Where `struct ndmsg` has the index of the link.
+const NEIGHBOUR_LINK: usize = 4;
 
 /// Something changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub enum Event {
         /// Who made it (`RTPROT_*`).
         protocol: u8,
     },
+    /// A neighbour or a forwarding entry came, went or changed on the link of this index.
+    Neighbour(u32),
     /// Events were lost: anything may have changed.
     Overrun,
 }
@@ -63,11 +69,23 @@ impl Monitor {
     /// # Errors
     /// The socket cannot be opened.
     pub fn open() -> Result<Self, Error> {
+        Self::open_for(&GROUPS)
+    }
+
+    /// As [`Monitor::open`], of neighbours and forwarding entries too: there is a tunnel.
+    ///
+    /// # Errors
+    /// The socket cannot be opened.
+    pub fn open_with_neighbours() -> Result<Self, Error> {
+        Self::open_for(&[&GROUPS[..], &[NEIGHBOURS]].concat())
+    }
+
+    fn open_for(groups: &[u32]) -> Result<Self, Error> {
         let mut socket = Socket::open(Protocol::Route)?;
         // An overrun costs a reading of the kernel's state and no more; so without the privilege
         // for a larger buffer the default will do.
         let _ = setsockopt(&socket, sockopt::RcvBufForce, &BUFFER);
-        for group in GROUPS {
+        for &group in groups {
             socket.subscribe(group)?;
         }
         let (sender, heard) = unbounded_channel();
@@ -124,6 +142,7 @@ fn event(reply: &Reply) -> Event {
         libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
             Event::Route { destination: destination(reply), protocol: reply.u8_at(ROUTE_PROTOCOL) }
         }
+        libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH => Event::Neighbour(reply.u32_at(NEIGHBOUR_LINK)),
         _ => Event::Link,
     }
 }
@@ -180,6 +199,36 @@ mod tests {
         let own = "10.1.0.1/24".parse().unwrap();
         rtnl.request(&address::add(lo, own, false)).unwrap();
         wait_for(&mut monitor, Event::Link);
+    }
+
+    #[test]
+    fn neighbours_and_forwarding_entries_are_heard_of_where_there_is_a_tunnel() {
+        let namespace = NetNs::create().unwrap();
+        let mut rtnl = Rtnl::open_in(&namespace).unwrap();
+        let vxlan = link::Vxlan { id: 1, local: None, port: 8472, learning: false };
+        let new = link::NewLink {
+            name: "vx",
+            kind: link::Kind::Vxlan(vxlan),
+            namespace: None,
+            lower: None,
+            mac: None,
+            mtu: None,
+            up: true,
+        };
+        rtnl.request(&new.create()).unwrap();
+        let link = rtnl.link_by_name("vx").unwrap().unwrap().index;
+        let mac = kernel::MacAddress([2, 0, 0, 0, 0, 1]);
+        let (there, node) = ([10, 0, 2, 0].into(), [10, 101, 0, 3].into());
+        let mut monitor = namespace.run(Monitor::open_with_neighbours).unwrap().unwrap();
+        for change in [
+            kernel::neighbour::set_permanent(link, there, mac),
+            kernel::neighbour::delete(link, there),
+            kernel::fdb::set(link, mac, node),
+            kernel::fdb::delete(link, mac, node),
+        ] {
+            rtnl.request(&change).unwrap();
+            wait_for(&mut monitor, Event::Neighbour(link));
+        }
     }
 
     #[test]

@@ -38,7 +38,8 @@ pub enum Unknown {
 }
 
 impl Facts {
-    /// From the claims, and from what they meet here.
+    /// From the claims, and from what they meet here. Pods' packets are made smaller than those of
+    /// the uplink by `overhead` bytes, so that they fit into a tunnel.
     ///
     /// # Errors
     /// One of the facts is not known.
@@ -46,20 +47,22 @@ impl Facts {
         judged: &[Judged],
         observed: &Observed,
         cluster: Vec<IpNetwork>,
+        overhead: u32,
     ) -> Result<Self, Unknown> {
         let own: Vec<_> =
             judged.iter().filter(|one| one.verdict == Verdict::Own).map(|one| &one.claim).collect();
         if own.is_empty() {
             return Err(Unknown::Range);
         }
-        let addresses: Vec<IpAddr> = own.iter().filter_map(|claim| claim.gateway).collect();
-        let mtu = uplink_mtu(&addresses, judged, observed).ok_or(Unknown::Uplink)?;
+        let mtu = uplink_mtu(judged, observed).ok_or(Unknown::Uplink)?.saturating_sub(overhead);
         Ok(Self { ranges: own.iter().map(|claim| claim.cidr).collect(), mtu, cluster })
     }
 }
 
 /// The smallest MTU of the links that have this node's addresses, or lead to other nodes.
-fn uplink_mtu(own: &[IpAddr], judged: &[Judged], observed: &Observed) -> Option<u32> {
+pub fn uplink_mtu(judged: &[Judged], observed: &Observed) -> Option<u32> {
+    let own = judged.iter().filter(|one| one.verdict == Verdict::Own);
+    let own: Vec<IpAddr> = own.filter_map(|one| one.claim.gateway).collect();
     let with_address = observed.addresses.iter().filter(|address| own.contains(&address.local));
     let to_others = judged.iter().filter_map(|one| match one.verdict {
         Verdict::Route { link, .. } => Some(link),
@@ -174,12 +177,12 @@ mod tests {
                 address(2, "10.100.0.1/24"),
                 address(3, "10.101.0.1/24"),
             ],
-            routes: Vec::new(),
+            ..Observed::default()
         }
     }
 
     fn mtu(judged: &[Judged]) -> Result<u32, Unknown> {
-        Facts::of(judged, &observed(), Vec::new()).map(|facts| facts.mtu)
+        Facts::of(judged, &observed(), Vec::new(), 0).map(|facts| facts.mtu)
     }
 
     #[test]
@@ -199,11 +202,12 @@ mod tests {
     #[test]
     fn the_ranges_are_this_nodes_own() {
         let both = [own("10.0.1.0/24", "10.100.0.1"), other(2), own("fd00:1::/64", "fd00::1")];
-        let facts = Facts::of(&both, &observed(), Vec::new()).unwrap();
+        let facts = Facts::of(&both, &observed(), Vec::new(), 70).unwrap();
         assert_eq!(
             facts.ranges.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["10.0.1.0/24", "fd00:1::/64"]
         );
+        assert_eq!(facts.mtu, 1430);
         assert_eq!(mtu(&[other(2)]), Err(Unknown::Range));
     }
 

@@ -7,6 +7,8 @@ use kernel::Rtnl;
 use kernel::route::TABLE_MAIN;
 use nix::libc;
 
+use crate::tunnel::seen::Seen;
+
 /// A link by which another node may be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -42,6 +44,8 @@ pub struct Observed {
     pub addresses: Vec<Address>,
     /// The routes of the main table, of both families.
     pub routes: Vec<Route>,
+    /// The tunnel to nodes behind routers.
+    pub tunnel: Seen,
 }
 
 /// A route of the main table.
@@ -76,10 +80,13 @@ impl Observed {
         let mut routes: Vec<_> = rtnl.routes(TABLE_MAIN)?.iter().map(route).collect();
         // A route with several next hops is listed once for each, and is one route all the same.
         routes.dedup();
+        let links = rtnl.links()?;
+        let addresses = rtnl.addresses(0)?;
         Ok(Self {
-            links: rtnl.links()?.iter().map(link).collect(),
-            addresses: rtnl.addresses(0)?.iter().map(address).collect(),
+            links: links.iter().map(link).collect(),
+            addresses: addresses.iter().map(address).collect(),
             routes,
+            tunnel: Seen::read(rtnl, &links, &addresses)?,
         })
     }
 

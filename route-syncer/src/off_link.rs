@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::claims::{Judged, Verdict};
+
 /// The option that decides about nodes behind a router.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct OffLinkOptions {
@@ -21,4 +23,28 @@ pub enum OffLink {
     Vxlan,
     /// Do not start with such nodes; of one that comes later, make a problem.
     Fail,
+}
+
+/// Nodes behind routers, where there must be none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "no link of this node leads to {0}, and --off-link is \"fail\": give this node an address on their \
+     link, bring the link up, or start with --off-link vxlan (or skip, without routes to them)"
+)]
+pub struct OffLinkNodes(String);
+
+impl OffLinkNodes {
+    /// The nodes among those judged that no link leads to, if there are any.
+    pub fn of(judged: &[Judged]) -> Option<Self> {
+        let mut names = Vec::new();
+        for Judged { claim, verdict } in judged {
+            if let Verdict::OffLink { gateway } = verdict {
+                let name = format!("{} ({gateway})", claim.node);
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        (!names.is_empty()).then(|| Self(names.join(", ")))
+    }
 }

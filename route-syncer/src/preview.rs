@@ -13,10 +13,12 @@ use crate::error::Error;
 use crate::memory::Memory;
 use crate::monitor::Monitor;
 use crate::observed::Observed;
+use crate::off_link::{OffLink, OffLinkNodes};
 use crate::roster::Roster;
 use crate::run_dir::RunDir;
 use crate::settings::Settings;
 use crate::source::{Source, Update};
+use crate::tunnel::words;
 
 /// What stands for no commands at all, where there were some.
 const NOTHING: &str = "# nothing to do";
@@ -114,11 +116,22 @@ impl Preview {
     }
 
     fn commands(&self) -> Result<Vec<String>, Error> {
-        let observed = Observed::read(&mut Rtnl::open()?)?;
+        let mut observed = Observed::read(&mut Rtnl::open()?)?;
         let judged = decision::judge_all(&self.roster, &observed, &self.settings);
-        let desired = decision::desired(&judged, &self.settings);
+        if let Some(nodes) = OffLinkNodes::of(&judged)
+            && self.settings.off_link == OffLink::Fail
+        {
+            return Err(nodes.into());
+        }
+        let mut all = words::of_devices(&judged, &mut observed, self.settings.off_link);
+        let desired = decision::desired(&judged, &observed, &self.settings);
         let protocol = self.settings.protocol;
         let difference = decision::changes(&desired, &observed, protocol, self.listed);
-        Ok(commands(&difference, &observed))
+        all.extend(words::before_routes(&desired, &observed));
+        all.extend(commands(&difference, &observed));
+        if self.listed {
+            all.extend(words::behind_routes(&desired, &observed, self.settings.off_link));
+        }
+        Ok(all)
     }
 }

@@ -3,6 +3,7 @@
 
 mod effects;
 mod facts;
+mod off_link;
 mod report;
 
 use std::collections::BTreeSet;
@@ -29,6 +30,8 @@ use crate::roster::Roster;
 use crate::run_dir::RunDir;
 use crate::settings::Settings;
 use crate::status::{Report, rows};
+use crate::tunnel;
+use crate::tunnel::seen::Seen;
 
 /// The owner of the routes.
 pub struct Reconciler {
@@ -44,6 +47,10 @@ pub struct Reconciler {
     /// What the source says beside the nodes.
     told: Told,
     desired: Desired,
+    /// The tunnel as it was seen last.
+    tunnel: Seen,
+    /// Whether no node was behind a router, once that was known; asked if there must be none.
+    is_flat: bool,
     /// What was seen to be masqueraded; none if that has to be looked at.
     in_place: Option<Scope>,
     backoff: Backoff,
@@ -75,6 +82,8 @@ impl Reconciler {
             source_error: None,
             told: Told::default(),
             desired: Desired::default(),
+            tunnel: Seen::default(),
+            is_flat: false,
             in_place: None,
             backoff: Backoff::default(),
             retry: None,
@@ -107,13 +116,21 @@ impl Reconciler {
     }
 
     /// Makes the kernel's state the desired one, as far as it can be made so now.
-    pub fn sync(&mut self) {
+    ///
+    /// # Errors
+    /// There are nodes that must not be. Nothing was changed.
+    pub fn sync(&mut self) -> Result<(), Error> {
         let now = Instant::now();
-        let well = self.try_sync(now).unwrap_or_else(|problem| {
-            error!("a sync failed, it is tried again: {problem}");
-            false
-        });
+        let well = match self.try_sync(now) {
+            Err(refused @ Error::OffLink(_)) => return Err(refused),
+            Err(problem) => {
+                error!("a sync failed, it is tried again: {problem}");
+                false
+            }
+            Ok(well) => well,
+        };
         self.retry = if well { None } else { Some(Retry::after(self.retry, now)) };
+        Ok(())
     }
 
     /// Returns whether all is well but for single routes, which are retried for themselves.
@@ -121,15 +138,22 @@ impl Reconciler {
         let mut rtnl = Rtnl::open()?;
         let mut observed = Observed::read(&mut rtnl)?;
         let judged = decision::judge_all(&self.roster, &observed, &self.settings);
-        self.desired = decision::desired(&judged, &self.settings);
-        let mut problems = Vec::new();
+        let mut problems = self.refuse_off_link(&judged)?;
+        problems.extend(self.make_devices(&mut rtnl, &judged, &mut observed)?);
+        self.desired = decision::desired(&judged, &observed, &self.settings);
         problems.extend(turn_on_forwarding(&judged, &observed));
         let (may_add, problem) = self.exempt(&judged);
         problems.extend(problem);
-        if self.apply(&mut rtnl, &observed, may_add, now)? {
+        let (changed, problem) = self.set_peers(&mut rtnl, &observed)?;
+        problems.extend(problem);
+        let changed = self.apply(&mut rtnl, &observed, may_add, now)? || changed;
+        let (gone, problem) = self.forget_peers(&mut rtnl, &observed)?;
+        problems.extend(problem);
+        if changed || gone {
             // What counts is not what was sent but what is there.
             observed = Observed::read(&mut rtnl)?;
         }
+        self.tunnel.clone_from(&observed.tunnel);
         let left = self.difference(&observed);
         self.backoff.keep_only(&left.changes.iter().map(|c| c.route().destination).collect());
         let rows = rows(&judged, &self.desired, &left, &observed, &self.backoff);
@@ -155,7 +179,8 @@ impl Reconciler {
     }
 
     fn write_node_files(&mut self, judged: &[Judged], observed: &Observed) -> Vec<String> {
-        let facts = Facts::of(judged, observed, self.cluster_cidrs());
+        let overhead = tunnel::overhead(judged, self.settings.off_link);
+        let facts = Facts::of(judged, observed, self.cluster_cidrs(), overhead);
         self.node_files.write(facts, &self.run_dir.synced())
     }
 

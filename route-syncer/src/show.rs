@@ -85,6 +85,12 @@ impl Shown {
     }
 }
 
+/// The link, and whether it is a tunnel.
+fn device(row: &Row) -> Option<String> {
+    let name = row.device.clone()?;
+    Some(if row.vtep.is_some() { format!("{name} (tunnel)") } else { name })
+}
+
 fn cells(row: &Row) -> [String; 5] {
     let none = || "-".to_owned();
     let end = || "unreachable".to_owned();
@@ -92,7 +98,7 @@ fn cells(row: &Row) -> [String; 5] {
         row.node.clone(),
         row.pod_cidr.clone(),
         row.via.map(|via| via.to_string()).or(row.unreachable.then(end)).unwrap_or_else(none),
-        row.device.clone().unwrap_or_else(none),
+        device(row).unwrap_or_else(none),
         row.state_words(),
     ]
 }

@@ -11,6 +11,11 @@ use crate::claims::{Judged, Verdict};
 use crate::desired::{Desired, NextHop};
 use crate::difference::{Difference, difference};
 use crate::observed::Observed;
+use crate::tunnel::Family;
+use crate::tunnel::peers::{self, Peer};
+
+/// Why nothing goes through the tunnel. What keeps the device from being made is a problem of its own.
+const NO_DEVICE: &str = "the tunnel has no device";
 
 /// What the daemon says about itself and its routes. Of times it holds only
 /// those of changes, so that it changes only when something changed.
@@ -45,6 +50,10 @@ pub struct Row {
     pub via: Option<IpAddr>,
     /// The name of the link that leads there.
     pub device: Option<String>,
+    /// The hardware address of the node's end of the tunnel, if the link is the tunnel's; then the
+    /// route leads to the range's first address on it, and this address to the node.
+    #[serde(default)]
+    pub vtep: Option<String>,
     /// Whether the range is this node's own and has a route that makes it unreachable where it is
     /// not in use.
     #[serde(default)]
@@ -71,6 +80,12 @@ impl Row {
             Some(_) => State::Held,
             None => State::Ok,
         }
+    }
+
+    /// The other end of the tunnel, if the range is reached through it.
+    fn peer(&self, range: IpNetwork, remote: IpAddr) -> Option<Peer> {
+        let mac = self.vtep.as_ref()?.parse().ok()?;
+        Some(Peer { neighbour: range.ip(), mac, remote })
     }
 
     /// The row as a sentence, for the log.
@@ -142,9 +157,9 @@ pub fn rows(
     observed: &Observed,
     failures: &Backoff,
 ) -> Vec<Row> {
-    let missing = missing(left);
+    let missing = missing(left, desired, observed);
     let row = |Judged { claim, verdict }: &Judged| {
-        let mut device = None;
+        let (mut device, mut end) = (None, None);
         let failure = failures.reason(claim.cidr).unwrap_or_default();
         let unreachable = desired.unreachable.contains(&claim.cidr) && *verdict == Verdict::Own;
         let (state, detail) = match verdict {
@@ -153,7 +168,18 @@ pub fn rows(
             }
             Verdict::Own => (State::Own, String::new()),
             Verdict::Refused(refusal) => (State::Refused, refusal.to_string()),
-            Verdict::Tunnel { .. } | Verdict::OffLink { .. } => (State::OffLink, String::new()),
+            Verdict::OffLink { .. } => (State::OffLink, String::new()),
+            Verdict::Tunnel { gateway, vtep } => {
+                device = Some(Family::of(*gateway).device().to_owned());
+                end = Some(vtep.to_string());
+                if !desired.routes.contains_key(&claim.cidr) {
+                    (State::Missing, NO_DEVICE.to_owned())
+                } else {
+                    let held = claim.held_since.is_some();
+                    let there = if held { State::Held } else { State::Ok };
+                    route_state(claim.cidr, there, left, &missing, failure)
+                }
+            }
             Verdict::Route { link, .. } => {
                 device = Some(observed.link_name(*link));
                 let held = claim.held_since.is_some();
@@ -164,7 +190,7 @@ pub fn rows(
         let via = claim.gateway.filter(|_| *verdict != Verdict::Own);
         let (node, pod_cidr) = (claim.node.clone(), claim.cidr.to_string());
         let held_since = claim.held_since.clone();
-        Row { node, pod_cidr, via, device, unreachable, state, held_since, detail }
+        Row { node, pod_cidr, via, device, vtep: end, unreachable, state, held_since, detail }
     };
     judged.iter().map(row).collect()
 }
@@ -178,12 +204,19 @@ pub fn recheck(report: &Report, observed: &Observed) -> Vec<Row> {
             continue;
         }
         let link = observed.links.iter().find(|link| row.device.as_ref() == Some(&link.name));
-        if let (Ok(cidr), Some(gateway), Some(link)) = (row.pod_cidr.parse(), row.via, link) {
-            desired.routes.insert(cidr, NextHop { gateway, link: link.index, on_link: false });
+        let (Ok(cidr), Some(via), Some(link)) = (row.pod_cidr.parse(), row.via, link) else {
+            continue;
+        };
+        match row.peer(cidr, via) {
+            Some(peer) => desired.tunnel(cidr, peer, link.index),
+            None => {
+                let next_hop = NextHop { gateway: via, link: link.index, on_link: false };
+                desired.routes.insert(cidr, next_hop);
+            }
         }
     }
     let left = difference(&desired, &observed.routes, report.protocol);
-    let missing = missing(&left);
+    let missing = missing(&left, &desired, observed);
     let recheck = |row: &Row| {
         if !row.is_about_a_route() {
             return row.clone();
@@ -200,11 +233,17 @@ pub fn recheck(report: &Report, observed: &Observed) -> Vec<Row> {
     report.routes.iter().map(recheck).collect()
 }
 
-/// The destinations to which a route is still to be made.
-fn missing(left: &Difference) -> BTreeSet<IpNetwork> {
+/// The destinations to which a route is still to be made, or what it needs of the tunnel.
+fn missing(left: &Difference, desired: &Desired, observed: &Observed) -> BTreeSet<IpNetwork> {
     use crate::difference::Change;
     let made = left.changes.iter().filter(|change| !matches!(change, Change::Delete(_)));
-    made.map(|change| change.route().destination).collect()
+    let made = made.map(|change| change.route().destination);
+    let lacking = peers::lacking(&desired.peers, &observed.tunnel);
+    let through_tunnel = desired
+        .routes
+        .iter()
+        .filter(|(_, next_hop)| next_hop.on_link && lacking.contains(&next_hop.gateway));
+    made.chain(through_tunnel.map(|(&destination, _)| destination)).collect()
 }
 
 fn route_state(
