@@ -123,6 +123,17 @@ impl Etcd {
         Err(LabError::Wrong(format!("etcdctl {arguments:?}: {}", finished.stderr)))
     }
 
+    /// The revision: one more for each write.
+    ///
+    /// # Errors
+    /// etcdctl fails.
+    pub fn revision(&self) -> Result<i64> {
+        let answer = self.ctl(&["get", "/", "--limit", "1", "-w", "json"])?;
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();
+        let revision = answer["header"]["revision"].as_i64();
+        revision.ok_or_else(|| LabError::Wrong(format!("no revision in {answer:#}")))
+    }
+
     /// Saves a backup.
     ///
     /// # Errors

@@ -6,21 +6,10 @@ use cbr0_tests::Outcome;
 
 use crate::fixture::{Daemon, Lab, range_of, tells, text};
 
-#[test]
-fn twenty_nodes_at_once_on_an_empty_etcd_have_a_full_mesh() -> Outcome {
-    const NODES: usize = 20;
-    let Some(lab) = Lab::without_config(NODES as u8)? else { return Ok(()) };
-    // They wait for a configuration, and say what to do.
-    let daemons = (1..=NODES).map(|number| lab.start_with(number, &[]));
-    let mut daemons = daemons.collect::<Result<Vec<_>, _>>()?;
-    for number in [1, NODES] {
-        lab.wait(number, "remedy", |status| {
-            tells(status, "etcdctl put /coreos.com/network/config")
-        })?;
-    }
-    // As many subnets as nodes: they get in each other's way.
-    let tight = r#"{"Network": "10.0.0.0/14", "SubnetMin": "10.0.1.0", "SubnetMax": "10.0.20.0"}"#;
-    lab.put("config", tight)?;
+const NODES: usize = 50;
+
+/// All 50 have what they should: subnets of their own, and routes to each other's.
+fn wait_for_mesh(lab: &Lab) -> Result<(), cbr0_tests::LabError> {
     let mut ranges = BTreeSet::new();
     for number in 1..=NODES {
         let status = lab.wait(number, "full mesh", |status| {
@@ -34,8 +23,51 @@ fn twenty_nodes_at_once_on_an_empty_etcd_have_a_full_mesh() -> Outcome {
         assert_eq!(lab.routes(number)?.len(), NODES - 1);
     }
     assert_eq!(ranges.len(), NODES);
-    assert!(daemons.iter_mut().all(Daemon::is_running));
     Ok(())
+}
+
+/// Nobody ended, nobody complained, and each took a subnet once: `writes` is all that others
+/// wrote into the new etcd.
+fn assert_calm(lab: &Lab, daemons: &mut [Daemon], writes: i64) -> Outcome {
+    assert!(daemons.iter_mut().all(Daemon::is_running));
+    assert_eq!(lab.etcd.revision()?, 1 + writes + NODES as i64, "one write a node");
+    for number in 1..=NODES {
+        let log = lab.log(number);
+        assert_eq!(log.matches("took the subnet").count(), 1, "{log}");
+        let complaints = log.lines().filter(|line| line.contains("ERROR")).count();
+        // That there is no network yet, by the source and by the daemon.
+        assert!(complaints <= 2, "node {number}:\n{log}");
+    }
+    Ok(())
+}
+
+fn start_all(lab: &Lab) -> Result<Vec<Daemon>, cbr0_tests::LabError> {
+    (1..=NODES).map(|number| lab.start(number)).collect()
+}
+
+#[test]
+fn p12_fifty_nodes_at_once_on_an_empty_etcd_have_a_full_mesh() -> Outcome {
+    let Some(lab) = Lab::new(NODES as u8)? else { return Ok(()) };
+    let mut daemons = start_all(&lab)?;
+    wait_for_mesh(&lab)?;
+    assert_calm(&lab, &mut daemons, 1)
+}
+
+/// They all wait for the same key and are told of it at once, and each needs the one subnet that
+/// the others leave: so they get in each other's way as much as can be.
+#[test]
+fn p12_fifty_nodes_that_race_for_fifty_subnets_have_one_each() -> Outcome {
+    let Some(lab) = Lab::without_config(NODES as u8)? else { return Ok(()) };
+    let mut daemons = start_all(&lab)?;
+    for number in 1..=NODES {
+        lab.wait(number, "remedy", |status| {
+            tells(status, "etcdctl put /coreos.com/network/config")
+        })?;
+    }
+    let tight = r#"{"Network": "10.0.0.0/14", "SubnetMin": "10.0.1.0", "SubnetMax": "10.0.50.0"}"#;
+    lab.put("config", tight)?;
+    wait_for_mesh(&lab)?;
+    assert_calm(&lab, &mut daemons, 1)
 }
 
 #[test]

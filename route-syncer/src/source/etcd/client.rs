@@ -251,7 +251,7 @@ impl Etcd {
             ..Contents::default()
         };
         for kv in answer.kvs() {
-            contents.set(&self.layout, kv.key(), Some(stored(kv)));
+            contents.set(&self.layout, kv.key(), kv.mod_revision(), Some(stored(kv)));
         }
         Ok(contents)
     }

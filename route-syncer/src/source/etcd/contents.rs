@@ -65,8 +65,10 @@ impl Layout {
 }
 
 impl Contents {
-    /// Takes a key that was written, or with `None` deleted. What does not concern us is ignored.
-    pub fn set(&mut self, layout: &Layout, key: &[u8], stored: Option<Stored>) {
+    /// Takes a key that was written, or with `None` deleted, at `revision`. What does not concern us
+    /// is ignored, and so is what is older than what is here: the answer to a transaction may be
+    /// known before the watch tells what came before it.
+    pub fn set(&mut self, layout: &Layout, key: &[u8], revision: i64, stored: Option<Stored>) {
         let Some(path) = std::str::from_utf8(key).ok().and_then(|k| k.strip_prefix(&layout.prefix))
         else {
             return;
@@ -74,16 +76,38 @@ impl Contents {
         if path == CONFIG {
             self.config = stored;
         } else if let Some(name) = path.strip_prefix(SUBNETS) {
-            set(&mut self.leases, name, stored);
+            set(&mut self.leases, name, revision, stored);
         } else if let Some(name) = path.strip_prefix(LEFT) {
-            set(&mut self.left, name, stored);
+            set(&mut self.left, name, revision, stored);
         }
     }
 }
 
-fn set(map: &mut BTreeMap<String, Stored>, name: &str, stored: Option<Stored>) {
+fn set(map: &mut BTreeMap<String, Stored>, name: &str, revision: i64, stored: Option<Stored>) {
+    if map.get(name).is_some_and(|here| here.revision > revision) {
+        return;
+    }
     match stored {
         Some(stored) => map.insert(name.to_owned(), stored),
         None => map.remove(name),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_what_is_here_is_ignored() {
+        let layout = Layout::new("/p");
+        let mut contents = Contents::default();
+        let key = layout.lease("10.0.1.0-24");
+        let at = |revision| Stored { value: Vec::new(), revision, lease: 0 };
+        contents.set(&layout, key.as_bytes(), 7, Some(at(7)));
+        contents.set(&layout, key.as_bytes(), 5, Some(at(5)));
+        contents.set(&layout, key.as_bytes(), 6, None);
+        assert_eq!(contents.leases.get("10.0.1.0-24"), Some(&at(7)));
+        contents.set(&layout, key.as_bytes(), 8, None);
+        assert_eq!(contents, Contents::default());
+    }
 }

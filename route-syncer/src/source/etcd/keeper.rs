@@ -153,8 +153,8 @@ impl Keeper {
     async fn try_session(&mut self, updates: &UnboundedSender<Update>) -> Result<End, End> {
         let (etcd, mut contents) = self.connection.open().await?;
         self.read_anew(&contents)?;
-        self.settle(&etcd, &mut contents).await?;
         let mut watch = Watch::open(&etcd, &contents).await?;
+        self.settle(&etcd, &mut watch, &mut contents).await?;
         self.wait = FIRST_WAIT;
         let mut kept = self.lease;
         let mut beat = Beat::start(&etcd, kept).await?;
@@ -169,12 +169,13 @@ impl Keeper {
             tokio::select! {
                 changed = watch.next(&etcd, &mut contents) => {
                     if changed? {
+                        watch.rest_of_burst(&etcd, &mut contents).await?;
                         self.judge(&contents, None);
-                        self.settle(&etcd, &mut contents).await?;
+                        self.settle(&etcd, &mut watch, &mut contents).await?;
                     }
                 }
                 () = beat.due() => beat.keep(&etcd, kept).await?,
-                () = sleep(again) => self.settle(&etcd, &mut contents).await?,
+                () = sleep(again) => self.settle(&etcd, &mut watch, &mut contents).await?,
             }
         }
     }
@@ -215,9 +216,14 @@ impl Keeper {
     }
 
     /// Does what is to be done about this node's own lease.
-    async fn settle(&mut self, etcd: &Etcd, contents: &mut Contents) -> Result<(), EtcdError> {
+    async fn settle(
+        &mut self,
+        etcd: &Etcd,
+        watch: &mut Watch,
+        contents: &mut Contents,
+    ) -> Result<(), EtcdError> {
         let mut granted = 0;
-        let settled = self.take_or_keep(etcd, contents, &mut granted).await;
+        let settled = self.take_or_keep(etcd, watch, contents, &mut granted).await;
         if granted != 0 && granted != self.lease {
             etcd.revoke(granted).await;
         }
@@ -227,6 +233,7 @@ impl Keeper {
     async fn take_or_keep(
         &mut self,
         etcd: &Etcd,
+        watch: &mut Watch,
         contents: &mut Contents,
         granted: &mut i64,
     ) -> Result<(), EtcdError> {
@@ -266,8 +273,9 @@ impl Keeper {
                         self.have(subnet, *granted);
                         return Ok(());
                     }
-                    // Others look for one at the same time.
-                    sleep(jitter(RACE_WAIT)).await;
+                    // Others look for one at the same time: what they have meanwhile is heard of.
+                    watch.gather(etcd, contents, jitter(RACE_WAIT)).await?;
+                    self.judge(contents, None);
                 }
                 Own::Lacks(lack) => {
                     if self.lack.as_ref() != Some(&lack) {

@@ -81,14 +81,14 @@ impl Etcd {
         let revision = answer.header().map_or(0, ResponseHeader::revision);
         if answer.succeeded() {
             let ours = super::contents::Stored { value: value.into(), revision, lease };
-            contents.set(&self.layout, self.layout.lease(&name).as_bytes(), Some(ours));
-            contents.set(&self.layout, self.layout.left(&name).as_bytes(), None);
+            contents.set(&self.layout, self.layout.lease(&name).as_bytes(), revision, Some(ours));
+            contents.set(&self.layout, self.layout.left(&name).as_bytes(), revision, None);
             return Ok(true);
         }
         for response in answer.op_responses() {
             if let TxnOpResponse::Get(found) = response {
                 for kv in found.kvs() {
-                    contents.set(&self.layout, kv.key(), Some(stored(kv)));
+                    contents.set(&self.layout, kv.key(), kv.mod_revision(), Some(stored(kv)));
                 }
             }
         }

@@ -1,9 +1,17 @@
 //! Hearing of changes in etcd, from the revision of the reading on.
 
+use std::time::Duration;
+
 use etcd_client::{EventType, WatchOptions, WatchStream};
+use tokio::time::{Instant, timeout_at};
 
 use super::client::{Etcd, EtcdError, stored};
 use super::contents::Contents;
+
+/// A burst of changes ends with so much silence, or when it has lasted so long: many nodes that join
+/// at once are one change of the picture, or few.
+const SILENCE: Duration = Duration::from_millis(5);
+const LONGEST_BURST: Duration = Duration::from_millis(50);
 
 /// The changes below the prefix, none left out.
 pub(super) struct Watch {
@@ -46,11 +54,46 @@ impl Watch {
         for event in message.events() {
             let Some(kv) = event.kv() else { continue };
             let stored = (event.event_type() == EventType::Put).then(|| stored(kv));
-            contents.set(&etcd.layout, kv.key(), stored);
+            contents.set(&etcd.layout, kv.key(), kv.mod_revision(), stored);
         }
         if let Some(header) = message.header() {
             contents.revision = contents.revision.max(header.revision());
         }
         Ok(!message.events().is_empty())
+    }
+
+    /// Takes what belongs to the same burst as a change that was just heard of.
+    ///
+    /// # Errors
+    /// As [`Watch::next`].
+    pub(super) async fn rest_of_burst(
+        &mut self,
+        etcd: &Etcd,
+        contents: &mut Contents,
+    ) -> Result<(), EtcdError> {
+        let end = Instant::now() + LONGEST_BURST;
+        while let Ok(heard) =
+            timeout_at(end.min(Instant::now() + SILENCE), self.next(etcd, contents)).await
+        {
+            heard?;
+        }
+        Ok(())
+    }
+
+    /// Takes all that comes within this time.
+    ///
+    /// # Errors
+    /// As [`Watch::next`].
+    pub(super) async fn gather(
+        &mut self,
+        etcd: &Etcd,
+        contents: &mut Contents,
+        time: Duration,
+    ) -> Result<(), EtcdError> {
+        let end = Instant::now() + time;
+        while let Ok(heard) = timeout_at(end, self.next(etcd, contents)).await {
+            heard?;
+        }
+        Ok(())
     }
 }
