@@ -64,9 +64,30 @@ pub fn sync_status(node: &Node) -> PathBuf {
 /// # Errors
 /// The file cannot be written.
 pub fn write_nodes<'a>(file: &Path, nodes: impl IntoIterator<Item = (u8, &'a Node)>) -> Result<()> {
+    write_families(file, nodes, 2)
+}
+
+/// As [`write_nodes`], of nodes whose Pods have IPv4 alone.
+///
+/// # Errors
+/// As [`write_nodes`].
+pub fn write_nodes_ipv4<'a>(
+    file: &Path,
+    nodes: impl IntoIterator<Item = (u8, &'a Node)>,
+) -> Result<()> {
+    write_families(file, nodes, 1)
+}
+
+/// Writes the addresses and Pod ranges of so many families, of which IPv4 is the first.
+fn write_families<'a>(
+    file: &Path,
+    nodes: impl IntoIterator<Item = (u8, &'a Node)>,
+    families: usize,
+) -> Result<()> {
     let entry = |(number, node): (u8, &Node)| {
         let ranges = pod_ranges(number).map(|range| range.to_string());
-        json!({"name": node.name, "addresses": node_addresses(number), "podCIDRs": ranges})
+        let (addresses, ranges) = (&node_addresses(number)[..families], &ranges[..families]);
+        json!({"name": node.name, "addresses": addresses, "podCIDRs": ranges})
     };
     let list: Vec<Value> = nodes.into_iter().map(entry).collect();
     let text = format!("{:#}\n", Value::Array(list));

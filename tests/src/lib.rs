@@ -5,7 +5,7 @@
 //! ([`runtime`]) or directly ([`plugin`]). [`topology`] wires hosts up to the network of DESIGN.md
 //! and [`cluster`] and [`syncer`] make it one of Pods, [`probe`] asks whether and as whom one end
 //! reaches another, [`snapshot`] and [`files`] compare what a call left behind. [`strace`] cuts
-//! calls short, and [`pause`] lets others come in between. [`sample`] has a network of each
+//! calls short, and [`pause`] lets others come in between. [`route_events`] hears of routes that come and go. [`sample`] has a network of each
 //! interface plugin, [`floor`] is what the bare program needs that plugins are measured with.
 //! Nothing is ever changed in the machine's own namespace.
 #![forbid(unsafe_code)]
@@ -26,6 +26,7 @@ pub mod pod;
 pub mod probe;
 pub mod process;
 pub mod require;
+pub mod route_events;
 pub mod runtime;
 pub mod sample;
 pub mod snapshot;

@@ -258,7 +258,7 @@ fn nodes_join_and_leave_a_kept_demo() -> Outcome {
 #[test]
 fn a_demo_that_is_not_there_cannot_be_changed() -> Outcome {
     let Some(place) = Place::new()? else { return Ok(()) };
-    for change in ["join", "leave"] {
+    for change in ["join", "leave", "break"] {
         let refused = place.demo(&[change])?;
         assert!(refused.stderr.contains("demo --keep"), "{refused:#?}");
         place.assert_empty(change)?;
@@ -271,6 +271,66 @@ fn nodes_join_and_leave_a_kept_demo_with_etcd() -> Outcome {
     let Some(place) = Place::with_etcd()? else { return Ok(()) };
     // The holder, two route syncers, and etcd.
     Ok(changes_of_a_kept_demo(&place, "etcd", 4)?)
+}
+
+/// Breaks what there is to break; the table has these lines, and everybody reaches everybody again.
+fn broken_and_whole_again(place: &Place, options: &[&str], calls: &str) -> Result<String> {
+    let kept = place.demo(&[options, &["--nodes", "2", "--pods", "1", "--keep"]].concat())?;
+    assert!(kept.status.success() && kept.stdout.contains(calls), "{kept:#?}");
+    let broken = place.demo(&["break"])?;
+    assert!(broken.status.success() && broken.stdout.contains(calls), "{broken:#?}");
+    for what in ["one route deleted", "all routes flushed", "uplink deleted, made again"] {
+        let line = broken.stdout.lines().find(|line| line.starts_with(what));
+        assert!(line.is_some_and(|line| line.ends_with(" ms")), "{what}: {broken:#?}");
+    }
+    let down = place.demo(&["down"])?;
+    assert!(down.status.success(), "{down:#?}");
+    place.assert_empty("down after things were broken")?;
+    Ok(broken.stdout)
+}
+
+#[test]
+fn what_breaks_in_a_kept_demo_is_whole_again() -> Outcome {
+    let Some(place) = Place::new()? else { return Ok(()) };
+    let told = broken_and_whole_again(&place, &[], "OK: all 24 calls")?;
+    assert!(!told.contains("etcd"), "{told}");
+    Ok(())
+}
+
+#[test]
+fn no_route_goes_while_the_etcd_of_a_kept_demo_is_stopped() -> Outcome {
+    let Some(place) = Place::with_etcd()? else { return Ok(()) };
+    let options = ["--source", "etcd", "--dual-stack=false"];
+    let told = broken_and_whole_again(&place, &options, "OK: all 12 calls")?;
+    let line = told.lines().find(|line| line.starts_with("etcd stopped, started again"));
+    assert!(
+        line.is_some_and(|line| line.ends_with("  0     -                never gone")),
+        "{told}"
+    );
+    Ok(())
+}
+
+#[test]
+fn in_a_demo_of_one_node_nothing_is_broken() -> Outcome {
+    let Some(place) = Place::new()? else { return Ok(()) };
+    let kept = place.demo(&["--nodes", "1", "--pods", "1", "--keep"])?;
+    assert!(kept.status.success(), "{kept:#?}");
+    let refused = place.demo(&["break"])?;
+    assert!(!refused.status.success() && refused.stderr.contains("demo join"), "{refused:#?}");
+    place.demo(&["down"])?;
+    Ok(place.assert_empty("a demo of one node")?)
+}
+
+#[test]
+fn pods_have_one_family_or_both() -> Outcome {
+    let Some(place) = Place::new()? else { return Ok(()) };
+    for (option, calls) in
+        [("--dual-stack", "OK: all 24 calls"), ("--dual-stack=false", "OK: all 12 calls")]
+    {
+        let finished = place.demo(&[option, "--nodes", "2", "--pods", "1"])?;
+        assert!(finished.status.success() && finished.stdout.contains(calls), "{finished:#?}");
+    }
+    Ok(())
 }
 
 #[test]

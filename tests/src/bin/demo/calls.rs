@@ -74,7 +74,8 @@ mod tests {
         let party = |number: u8| {
             let (addresses, host) = (node_addresses(number), &lab.nodes[usize::from(number) - 1]);
             let (name, node) = (host.name.clone(), addresses);
-            Party { name, kind: Kind::Pod, addresses, node, netns: host.netns() }
+            let (kind, netns) = (Kind::Pod, host.netns());
+            Party { name, kind, addresses: addresses.into(), node, netns }
         };
         let parties = [party(1), party(2)];
         let ((), calls) = during(&parties, || Ok(()))?;

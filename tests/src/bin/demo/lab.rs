@@ -33,6 +33,8 @@ pub(crate) enum Source {
 pub(crate) struct Lab {
     pub(crate) source: Source,
     pub(crate) pods_a_node: u8,
+    /// Whether Pods have IPv6 addresses, too; nodes always have.
+    pub(crate) dual_stack: bool,
     pub(crate) switch: Node,
     outside: Node,
     /// In the order of their numbers.
@@ -43,6 +45,7 @@ pub(crate) struct Lab {
 const CONFIG_KEY: &str = "/coreos.com/network/config";
 const CONFIG: &str = r#"{"Network": "10.0.0.0/14", "SubnetLen": 24,
  "EnableIPv6": true, "IPv6Network": "fd00::/48"}"#;
+const CONFIG_IPV4: &str = r#"{"Network": "10.0.0.0/14", "SubnetLen": 24}"#;
 
 /// Where it is written down who is in the lab.
 const RECORD: &str = "lab.json";
@@ -51,6 +54,7 @@ const RECORD: &str = "lab.json";
 struct Record {
     source: Source,
     pods_a_node: u8,
+    dual_stack: bool,
     /// The Pods of each node, by its number.
     nodes: BTreeMap<u8, Vec<PodRecord>>,
 }
@@ -58,7 +62,7 @@ struct Record {
 #[derive(Serialize, Deserialize)]
 struct PodRecord {
     name: String,
-    addresses: DualStack<IpAddr>,
+    addresses: Vec<IpAddr>,
     mac: String,
 }
 
@@ -69,8 +73,8 @@ impl Lab {
             Node::with(host, names::create(host)?, &state::path(host))
         })?;
         let members = (1..).zip(nodes).map(|(number, node)| Member::new(number, node)).collect();
-        let Plan { source, pods: pods_a_node, .. } = plan;
-        Ok(Lab { source, pods_a_node, switch, outside, members })
+        let Plan { source, pods: pods_a_node, dual_stack, .. } = plan;
+        Ok(Lab { source, pods_a_node, dual_stack, switch, outside, members })
     }
 
     /// Makes another node, which is not a member yet.
@@ -103,6 +107,7 @@ impl Lab {
         Ok(Lab {
             source: record.source,
             pods_a_node: record.pods_a_node,
+            dual_stack: record.dual_stack,
             switch: host("switch")?,
             outside: host("outside")?,
             members: record.nodes.into_iter().map(member).collect::<Result<_>>()?,
@@ -113,12 +118,13 @@ impl Lab {
     pub(crate) fn save(&self) -> Result<()> {
         let pod = |AddedPod { pod, addresses, mac }: &AddedPod| PodRecord {
             name: pod.container_id.clone(),
-            addresses: *addresses,
+            addresses: addresses.clone(),
             mac: mac.clone(),
         };
         let node = |member: &Member| (member.number, member.pods.iter().map(pod).collect());
         let nodes = self.members.iter().map(node).collect();
-        let record = Record { source: self.source, pods_a_node: self.pods_a_node, nodes };
+        let Lab { source, pods_a_node, dual_stack, .. } = *self;
+        let record = Record { source, pods_a_node, dual_stack, nodes };
         let text = serde_json::to_string_pretty(&record)
             .map_err(|error| LabError::Wrong(format!("{RECORD}: {error}")))?;
         state::write(RECORD, &text)
@@ -134,6 +140,23 @@ impl Lab {
 
     /// Puts a real etcd on the switch, with the configuration of the cluster in it.
     pub(crate) fn start_etcd(&self) -> Result<()> {
+        let host = Node::with("etcd", names::create("etcd")?, &state::path("etcd"))?;
+        topology::attach(&self.switch, &host, etcd_addresses())?;
+        let etcd = Self::etcd(&host)?;
+        etcd.ctl(&["put", CONFIG_KEY, if self.dual_stack { CONFIG } else { CONFIG_IPV4 }])?;
+        // It would end with this value, and is to outlive even this process.
+        std::mem::forget(etcd);
+        Ok(())
+    }
+
+    /// Starts the etcd again that was stopped, on its data.
+    pub(crate) fn run_etcd(&self) -> Result<()> {
+        let host = Node::with("etcd", names::open("etcd")?, &state::path("etcd"))?;
+        std::mem::forget(Self::etcd(&host)?);
+        Ok(())
+    }
+
+    fn etcd(host: &Node) -> Result<Etcd> {
         let program = Part::Etcd.find().ok_or_else(|| {
             LabError::Wrong(
                 "--source etcd needs etcd, which is neither in CBR0_PARTS_DIR nor in PATH: \
@@ -141,20 +164,19 @@ impl Lab {
                     .to_owned(),
             )
         })?;
-        let host = Node::with("etcd", names::create("etcd")?, &state::path("etcd"))?;
-        topology::attach(&self.switch, &host, etcd_addresses())?;
-        let etcd = Etcd::start(program, &host, etcd_addresses()[0])?;
-        etcd.ctl(&["put", CONFIG_KEY, CONFIG])?;
-        // It would end with this value, and is to outlive even this process.
-        std::mem::forget(etcd);
-        Ok(())
+        Etcd::start(program, host, etcd_addresses()[0])
     }
 
     /// Writes who is in the cluster, for the file source: the members, and who is about to join.
     pub(crate) fn write_nodes(&self, joining: Option<&Member>) -> Result<()> {
         let nodes = self.members.iter().chain(joining);
         let nodes = nodes.map(|member| (member.number, &member.node));
-        cluster::write_nodes(&state::path("nodes.json"), nodes)
+        let file = state::path("nodes.json");
+        if self.dual_stack {
+            cluster::write_nodes(&file, nodes)
+        } else {
+            cluster::write_nodes_ipv4(&file, nodes)
+        }
     }
 
     /// Waits until all members, and who is about to join, have the routes to each other's Pods.
@@ -180,5 +202,6 @@ impl Lab {
 }
 
 fn party(host: &Node, kind: Kind, addresses: DualStack<IpAddr>) -> Party<'_> {
-    Party { name: host.name.clone(), kind, addresses, node: addresses, netns: host.netns() }
+    let (name, node, netns) = (host.name.clone(), addresses, host.netns());
+    Party { name, kind, addresses: addresses.into(), node, netns }
 }

@@ -3,7 +3,7 @@
 //! A switch, a router, an outside host and N nodes are network namespaces; every node runs the
 //! route syncer and gets M Pods from the plugins, through the conflist people copy. Then everybody
 //! calls everybody and says what source address the other end saw. Of a demo that is kept, nodes
-//! can leave ([`change`]), and others join.
+//! can leave ([`change`]), and others join, and things can be broken ([`breaking`]).
 //!
 //! One process makes all of it ([`worker`]), another only watches it and cleans up
 //! ([`supervisor`]): so nothing stays behind, however the first one ends. What must be found again
@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "the demo's output is what it is for")]
 
+mod breaking;
 mod calls;
 mod change;
 mod commands;
@@ -18,6 +19,7 @@ mod lab;
 mod matrix;
 mod member;
 mod names;
+mod pings;
 mod processes;
 mod show;
 mod state;
@@ -32,7 +34,7 @@ use std::process::ExitCode;
 
 use cbr0_tests::LabError;
 use clap::builder::RangedI64ValueParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::lab::Source;
 
@@ -60,6 +62,10 @@ struct Plan {
     /// Number of Pods a node.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = up_to_100())]
     pods: u8,
+    /// IPv6 beside IPv4, for nodes and Pods; with =false the Pods have IPv4 alone.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          action = ArgAction::Set, default_value_t = true, default_missing_value = "true")]
+    dual_stack: bool,
     /// Leave everything running at the end, for `demo exec`, until `demo down`.
     #[arg(long)]
     keep: bool,
@@ -94,6 +100,12 @@ enum Command {
         /// Its name, such as node2 [default: the last one]
         node: Option<String>,
     },
+    /// Breaks things on the first node of a kept demo: a route, all routes, the uplink, and etcd if
+    /// the demo has one, while all Pods ping each other.
+    ///
+    /// Prints what was lost meanwhile and when the routes were back. Fails if they do not come back,
+    /// or if not everybody reaches everybody afterwards.
+    Break,
     /// Removes a kept demo, or what is left of one that was killed.
     Down,
     /// The process that does the work; the demo starts it itself.
@@ -111,7 +123,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.command {
         None => supervisor::run(cli.plan),
-        Some(Command::Join | Command::Leave { .. }) => supervisor::change(),
+        Some(Command::Join | Command::Leave { .. } | Command::Break) => supervisor::change(),
         Some(Command::Worker { supervisor, asked }) => {
             let asked = iter::once("demo".into()).chain(asked);
             worker::run(supervisor, Cli::parse_from(asked))

@@ -23,8 +23,8 @@ pub(crate) struct Party<'a> {
     pub(crate) name: String,
     /// What it is.
     pub(crate) kind: Kind,
-    /// The addresses it has.
-    pub(crate) addresses: DualStack<IpAddr>,
+    /// The addresses it has: one a family, IPv4 first, or in IPv4 alone.
+    pub(crate) addresses: Vec<IpAddr>,
     /// The addresses of its node, which its calls to the outside must come from.
     pub(crate) node: DualStack<IpAddr>,
     /// Where it calls from.
@@ -54,11 +54,11 @@ pub(crate) struct Call {
 }
 
 impl Matrix {
-    /// Has every Pod call everybody, and every node every Pod, in both families.
+    /// Has every Pod call everybody, and every node every Pod, in each family that the Pods have.
     pub(crate) fn of(parties: &[Party<'_>]) -> Self {
         let callers = || parties.iter().filter(|party| party.kind != Kind::Outside);
         let rows =
-            (0..2).flat_map(|family| callers().map(move |caller| row(caller, parties, family)));
+            (0..2).flat_map(|family| callers().filter_map(move |from| row(from, parties, family)));
         Matrix { rows: rows.collect() }
     }
 
@@ -69,18 +69,21 @@ impl Matrix {
     }
 }
 
-fn row(caller: &Party<'_>, parties: &[Party<'_>], family: usize) -> Row {
+/// What came of one party's calls in one family; none if it has nobody to call there.
+fn row(caller: &Party<'_>, parties: &[Party<'_>], family: usize) -> Option<Row> {
+    let own = *caller.addresses.get(family)?;
     let called = parties.iter().filter(|called| calls(caller, called));
-    let calls = called.map(|called| call(caller, called, family)).collect();
-    Row { caller: caller.name.clone(), own: caller.addresses[family], calls }
+    let calls: Vec<_> = called.filter_map(|called| call(caller, called, family)).collect();
+    (!calls.is_empty()).then(|| Row { caller: caller.name.clone(), own, calls })
 }
 
-fn call(caller: &Party<'_>, called: &Party<'_>, family: usize) -> Call {
-    let (seen, broken) = match probe::call(caller.netns, called.addresses[family]) {
+/// None if the called has no address in the family.
+fn call(caller: &Party<'_>, called: &Party<'_>, family: usize) -> Option<Call> {
+    let (seen, broken) = match probe::call(caller.netns, *called.addresses.get(family)?) {
         Ok(source) => (Some(source.seen), broken_promise(caller, called, family, source)),
         Err(error) => (None, Some(error.to_string())),
     };
-    Call { called: called.name.clone(), kind: called.kind, seen, broken }
+    Some(Call { called: called.name.clone(), kind: called.kind, seen, broken })
 }
 
 /// Nobody calls itself. Calls among nodes, and of nodes to the outside, are not ours to prove.
@@ -114,7 +117,7 @@ mod tests {
         let both = |address: &str| [address.parse().unwrap(), "::".parse().unwrap()];
         // The namespace is not entered here.
         let netns = Box::leak(Box::new(NetNs::open(&netns.path()).unwrap()));
-        Party { name: name.to_owned(), kind, addresses: both(own), node: both(node), netns }
+        Party { name: name.to_owned(), kind, addresses: both(own).into(), node: both(node), netns }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use cbr0_tests::node::Node;
 use cbr0_tests::pod::{self, Pod};
 use cbr0_tests::runtime::{Attachment, Network, Runtime};
 use cbr0_tests::syncer::{DEADLINE, Facts, Started};
-use cbr0_tests::topology::{self, DualStack, node_addresses};
+use cbr0_tests::topology::{self, node_addresses};
 use cbr0_tests::{LabError, Result, bins, cluster};
 use ipnetwork::IpNetwork;
 use kernel::route::TABLE_MAIN;
@@ -20,7 +20,7 @@ use crate::matrix::{Kind, Party};
 use crate::{names, state};
 
 /// The protocol of the routes that route syncers make.
-const PROTOCOL: u8 = 214;
+pub(crate) const PROTOCOL: u8 = 214;
 
 /// A node of the cluster.
 pub(crate) struct Member {
@@ -32,7 +32,8 @@ pub(crate) struct Member {
 /// A Pod that was added, with what the demo tells about it.
 pub(crate) struct AddedPod {
     pub(crate) pod: Pod,
-    pub(crate) addresses: DualStack<IpAddr>,
+    /// One a family, IPv4 first.
+    pub(crate) addresses: Vec<IpAddr>,
     pub(crate) mac: String,
 }
 
@@ -53,16 +54,17 @@ impl Member {
 
     /// Adds Pods, as a container runtime does.
     pub(crate) fn add_pods(&mut self, count: u8) -> Result<()> {
-        let network = self.network()?;
+        let (network, families) = (self.network()?, self.ranges()?.len());
         let mut runtime = Runtime::new(&self.node, bins::plugin_dir()?);
         for pod in 1..=count {
             let name = format!("{}-pod{pod}", self.node.name);
             let pod = Pod::with(&name, names::create(&name)?);
             let result = runtime.add(&network, &Attachment::new(&name, names::path(&name)))?;
-            let addresses = pod::addresses(&result)?.try_into();
-            let addresses = addresses.map_err(|_| {
-                LabError::Wrong(format!("{name} has not one address a family: {result}"))
-            })?;
+            let addresses = pod::addresses(&result)?;
+            if addresses.len() != families {
+                let why = format!("{name} has not one address a range of its node: {result}");
+                return Err(LabError::Wrong(why));
+            }
             self.pods.push(AddedPod { pod, addresses, mac: mac_in_the_pod(&result) });
         }
         Ok(())
@@ -96,7 +98,7 @@ impl Member {
         self.pods.iter().map(|AddedPod { pod, addresses, .. }| Party {
             name: pod.container_id.clone(),
             kind: Kind::Pod,
-            addresses: *addresses,
+            addresses: addresses.clone(),
             node: node_addresses(self.number),
             netns: pod.netns(),
         })

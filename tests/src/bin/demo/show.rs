@@ -15,13 +15,14 @@ use crate::member::{AddedPod, Member};
 pub(crate) fn pods(members: &[Member]) {
     println!("{:<14}{:<8}{:<14}{:<22}MAC", "Pod", "node", "IPv4", "IPv6");
     for member in members {
-        for AddedPod { pod, addresses: [v4, v6], mac } in &member.pods {
+        for AddedPod { pod, addresses, mac } in &member.pods {
+            let family = |place: usize| addresses.get(place).map_or("-".into(), IpAddr::to_string);
             println!(
                 "{:<14}{:<8}{:<14}{:<22}{mac}",
                 pod.container_id,
                 member.node.name,
-                v4.to_string(),
-                v6.to_string()
+                family(0),
+                family(1)
             );
         }
     }

@@ -13,8 +13,11 @@ impl fmt::Display for Matrix {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for ipv4 in [true, false] {
             let rows = self.rows.iter().filter(|row| row.own.is_ipv4() == ipv4);
-            write_family(out, &rows.collect::<Vec<_>>())?;
-            writeln!(out)?;
+            let rows: Vec<_> = rows.collect();
+            if !rows.is_empty() {
+                write_family(out, &rows)?;
+                writeln!(out)?;
+            }
         }
         for row in &self.rows {
             for Call { called, broken, .. } in &row.calls {
@@ -84,8 +87,16 @@ fn seen(call: &Call) -> String {
     }
 }
 
+/// A table as text.
+pub(crate) fn text(lines: &[Vec<String>]) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail.
+    let _ = write_table(&mut text, lines);
+    text
+}
+
 /// As wide as the widest cell of each column asks for.
-fn write_table(out: &mut fmt::Formatter<'_>, lines: &[Vec<String>]) -> fmt::Result {
+fn write_table(out: &mut impl fmt::Write, lines: &[Vec<String>]) -> fmt::Result {
     let columns = lines.first().map_or(0, Vec::len);
     let widest = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(widest).collect();

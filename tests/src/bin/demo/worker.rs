@@ -10,7 +10,7 @@ use nix::unistd::getppid;
 
 use crate::lab::{Lab, Source};
 use crate::member::start_syncers;
-use crate::{Cli, Command, Plan, change, show, state};
+use crate::{Cli, Command, Plan, breaking, change, show, state};
 
 /// Does what the supervisor was asked for.
 pub(crate) fn run(supervisor: i32, asked: Cli) -> Result<ExitCode> {
@@ -19,6 +19,7 @@ pub(crate) fn run(supervisor: i32, asked: Cli) -> Result<ExitCode> {
     match asked.command {
         None => build(asked.plan),
         Some(Command::Join) => change::join(),
+        Some(Command::Break) => breaking::run(),
         Some(Command::Leave { node }) => change::leave(node.as_deref()),
         Some(_) => Err(LabError::Wrong("that needs no worker".to_owned())),
     }
@@ -48,7 +49,7 @@ fn build(plan: Plan) -> Result<ExitCode> {
     }
     if plan.keep {
         println!(
-            "\nIt stays, for: scripts/demo status | exec node1 -- ip route | join | leave | down"
+            "\nIt stays, for: scripts/demo status | exec node1 -- ip route | join | leave | break | down"
         );
     }
     Ok(ExitCode::SUCCESS)
