@@ -35,6 +35,8 @@ pub enum Part {
     Nft,
     /// `openssl`, the program.
     Openssl,
+    /// `kube-apiserver`, of Kubernetes.
+    KubeApiserver,
     /// The folder of podman with what it runs, to lay over a root.
     Podman,
     /// The folder of the reference plugins.
@@ -61,6 +63,7 @@ impl Part {
             Part::Etcd => "etcd",
             Part::Ip => "ip",
             Part::Iptables => "iptables",
+            Part::KubeApiserver => "kube-apiserver",
             Part::Nft => "nft",
             Part::Openssl => "openssl",
             Part::Podman => "podman",
