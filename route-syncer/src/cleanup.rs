@@ -9,7 +9,9 @@ use crate::apply::apply;
 use crate::difference::{Change, unreachable};
 use crate::error::Error;
 use crate::masquerade;
+use crate::memory;
 use crate::observed::{Observed, Route};
+use crate::replace;
 use crate::run_dir::RunDir;
 use crate::source::etcd::state::StateFile;
 use crate::status::Report;
@@ -47,6 +49,7 @@ pub fn cleanup(
     if done.complete {
         done.note(run_dir.remove_files(&lock).map(files).map_err(Error::from));
         done.note(StateFile::remove(state_dir).map(files).map_err(Error::from));
+        done.note(forget_list(&state_dir.join(memory::KUBERNETES)));
     }
     Ok(done)
 }
@@ -111,6 +114,12 @@ fn remove_tunnel() -> Result<Vec<String>, Error> {
 fn remove_table() -> Result<Vec<String>, Error> {
     let removed = masquerade::remove()?;
     Ok(removed.then(|| "removed the masquerade rules".to_owned()).into_iter().collect())
+}
+
+fn forget_list(path: &Path) -> Result<Vec<String>, Error> {
+    let removed = replace::remove(path);
+    let removed = removed.map_err(|source| Error::Memory { path: path.into(), source })?;
+    Ok(files(removed.then(|| path.to_owned())))
 }
 
 fn files(paths: impl IntoIterator<Item = std::path::PathBuf>) -> Vec<String> {

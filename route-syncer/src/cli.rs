@@ -8,6 +8,7 @@ use ipnetwork::IpNetwork;
 
 use crate::off_link::OffLinkOptions;
 use crate::source::etcd::options::EtcdOptions;
+use crate::source::kubernetes::options::KubernetesOptions;
 use crate::{conflist, install, subnet_env};
 
 /// Keeps this node's routes to the Pods of all other nodes.
@@ -109,7 +110,12 @@ pub struct Daemon {
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = time)]
     pub lease_ttl: Duration,
 
-    /// This node's name in the list [default: the host name]
+    /// How the API server is reached, for --source kubernetes.
+    #[command(flatten)]
+    pub kubernetes: KubernetesOptions,
+
+    /// This node's name in the list [default: the host name; with --source kubernetes in lower
+    /// case, as kubelets take it]
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
 
@@ -166,6 +172,8 @@ pub enum SourceKind {
     File,
     /// Leases in etcd, in flannel's layout: each node takes its own subnet.
     Etcd,
+    /// The Node objects of Kubernetes: each node has the Pod ranges that it was given there.
+    Kubernetes,
 }
 
 /// The options of `status`.

@@ -71,6 +71,7 @@ mod tests {
             protocol: 214,
             own_unreachable: false,
             off_link: OffLink::Skip,
+            memory: None,
             run_dir: "/nowhere".into(),
             conflist: None,
             subnet_env: None,

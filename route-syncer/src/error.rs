@@ -1,6 +1,7 @@
 //! What ends the daemon, or keeps `status` from answering.
 
 use std::io;
+use std::path::PathBuf;
 
 use cni_conf::sync_status::SyncStatusError;
 
@@ -31,6 +32,14 @@ pub enum Error {
     /// What was remembered of etcd.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The list of nodes that outlives a reboot.
+    #[error("cannot write or remove {path:?}: {source}; give another folder with --state-dir")]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's word.
+        source: io::Error,
+    },
     /// `leave` or `forget`.
     #[error(transparent)]
     Farewell(#[from] FarewellError),

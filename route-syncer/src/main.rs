@@ -20,8 +20,10 @@ use route_syncer::source::etcd::options::EtcdOptions;
 use route_syncer::source::etcd::state::StateFile;
 use route_syncer::source::etcd::{EtcdSource, farewell};
 use route_syncer::source::file::NodesFile;
+use route_syncer::source::kubernetes::KubernetesNodes;
+use route_syncer::source::kubernetes::access::Access;
 use route_syncer::source::{Source, SourceError};
-use route_syncer::{check, cleanup, cli, daemon, install, preview, show};
+use route_syncer::{check, cleanup, cli, daemon, install, memory, preview, show};
 use tokio::runtime::Runtime;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
@@ -79,6 +81,7 @@ fn run(options: Run) -> Result<(), Error> {
             SourceKind::Etcd => {
                 serve(leases(&options, &settings, dry_run)?, settings, dry_run).await
             }
+            SourceKind::Kubernetes => serve(node_objects(&options), settings, dry_run).await,
         }
     })
 }
@@ -99,6 +102,7 @@ fn diff(options: Daemon) -> Result<ExitCode, Error> {
             SourceKind::Etcd => {
                 preview::difference(leases(&options, &settings, true)?, settings).await
             }
+            SourceKind::Kubernetes => preview::difference(node_objects(&options), settings).await,
         }
     })?;
     if commands.is_empty() {
@@ -109,14 +113,21 @@ fn diff(options: Daemon) -> Result<ExitCode, Error> {
 }
 
 fn settings(options: &Daemon) -> Result<Settings, Error> {
+    let (mut name, mut memory) = (options.node.clone(), None);
+    if options.source == SourceKind::Kubernetes {
+        // As kubelets take it.
+        name = Some(name.map_or_else(|| node_name(None).map(|name| name.to_lowercase()), Ok)?);
+        memory = Some(options.etcd.state_dir.join(memory::KUBERNETES));
+    }
     Ok(Settings {
-        node: node_name(options.node.clone())?,
+        node: node_name(name)?,
         cluster_cidrs: options.cluster_cidrs.clone(),
         service_cidrs: options.service_cidrs.clone(),
         protocol: options.protocol,
         own_unreachable: options.own_unreachable,
         off_link: options.off_link.off_link,
         run_dir: options.run_dir.clone(),
+        memory,
         conflist: options.conflist.clone(),
         subnet_env: options.subnet_env.clone(),
     })
@@ -125,6 +136,10 @@ fn settings(options: &Daemon) -> Result<Settings, Error> {
 fn nodes_file(options: Daemon) -> Result<NodesFile, Error> {
     // clap insists on the path with this source.
     Ok(NodesFile::open(&options.nodes_file.unwrap_or_default())?)
+}
+
+fn node_objects(options: &Daemon) -> KubernetesNodes {
+    KubernetesNodes::start(Access::new(&options.kubernetes))
 }
 
 /// The source of leases. One that only looks on writes neither to etcd nor to the state file.

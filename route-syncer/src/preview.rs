@@ -94,7 +94,8 @@ impl Preview {
     fn new(settings: Settings) -> Result<Self, Error> {
         let observed = Observed::read(&mut Rtnl::open()?)?;
         let run_dir = RunDir::new(&settings.run_dir);
-        let Memory { roster, .. } = Memory::recall(&run_dir, &observed, settings.protocol)?;
+        let Memory { roster, .. } =
+            Memory::recall(&run_dir, settings.memory.as_deref(), &observed, settings.protocol)?;
         Ok(Self { settings, roster, listed: false })
     }
 

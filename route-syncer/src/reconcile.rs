@@ -71,7 +71,9 @@ impl Reconciler {
     /// The kernel or the folder cannot be read.
     pub fn remember(settings: Settings, run_dir: RunDir) -> Result<Self, Error> {
         let observed = Observed::read(&mut Rtnl::open()?)?;
-        let Memory { roster, has_list } = Memory::recall(&run_dir, &observed, settings.protocol)?;
+        let memory = settings.memory.as_deref();
+        let Memory { roster, has_list } =
+            Memory::recall(&run_dir, memory, &observed, settings.protocol)?;
         Ok(Self {
             informed: has_list,
             roster,

@@ -27,6 +27,8 @@ pub struct Roster {
     pub listed: Vec<Node>,
     /// Nodes that are missing from the latest list and are held.
     pub held: Vec<HeldNode>,
+    /// Those of the held ones that the source does not hold itself.
+    pub doubted: Vec<HeldNode>,
 }
 
 impl Roster {
@@ -48,7 +50,7 @@ impl Roster {
             pod_cidrs,
             vteps: None,
         }));
-        Self { listed: baseline.clone(), baseline, held: Vec::new() }
+        Self { listed: baseline.clone(), baseline, ..Self::default() }
     }
 
     /// Takes a new complete list.
@@ -57,19 +59,26 @@ impl Roster {
         // Those that the source holds are no more missing than those that it names.
         let mut known = nodes.clone();
         known.extend(all_held.iter().map(|held| held.node.clone()));
+        let before = std::mem::take(&mut self.doubted);
         if absence_is_proven {
+            // The proof is of what went since the last list, and not of what that one lacked.
+            let is_missing = missing_from(&known);
+            self.doubted = before.into_iter().filter(|held| is_missing(&held.node)).collect();
             self.baseline = known;
+            self.baseline.extend(self.doubted.iter().map(|held| held.node.clone()));
         } else {
             let missing = held(&self.baseline, &known, own_name);
             if missing.is_empty() {
                 self.baseline = known;
             }
             let since = |node: &Node| {
-                let before = self.held.iter().find(|held| held.node.name == node.name);
+                let before = before.iter().find(|held| held.node.name == node.name);
                 before.map_or_else(clock::now, |held| held.since.clone())
             };
-            all_held.extend(missing.into_iter().map(|node| HeldNode { since: since(&node), node }));
+            let doubted = missing.into_iter().map(|node| HeldNode { since: since(&node), node });
+            self.doubted = doubted.collect();
         }
+        all_held.extend(self.doubted.iter().cloned());
         self.held = all_held;
         self.listed = nodes;
     }
@@ -93,22 +102,27 @@ impl Roster {
 /// ones, if more than half of at least four other nodes are, or if the list is empty. An empty
 /// list is never believed, since this node itself is in the cluster.
 pub fn held(before: &[Node], list: &[Node], own_name: &str) -> Vec<Node> {
-    let names: HashSet<&str> = list.iter().map(|node| node.name.as_str()).collect();
-    let addresses: HashSet<IpAddr> = list.iter().flat_map(|node| node.addresses.clone()).collect();
-    let cidrs: HashSet<IpNetwork> = list.iter().flat_map(|node| node.pod_cidrs.clone()).collect();
-    // A node that was renamed, moved or given other Pods is not missing: the list knows it.
-    let is_missing = |node: &&Node| {
-        !names.contains(node.name.as_str())
-            && !node.addresses.iter().any(|address| addresses.contains(address))
-            && !node.pod_cidrs.iter().any(|cidr| cidrs.contains(cidr))
-    };
+    let is_missing = missing_from(list);
     let others: Vec<&Node> =
         before.iter().filter(|node| node.name != own_name && !node.pod_cidrs.is_empty()).collect();
-    let missing = others.iter().copied().filter(is_missing).count();
+    let missing = others.iter().filter(|node| is_missing(node)).count();
     if list.is_empty() || (others.len() >= FEWEST_HELD && missing * 2 > others.len()) {
-        before.iter().filter(is_missing).cloned().collect()
+        before.iter().filter(|node| is_missing(node)).cloned().collect()
     } else {
         Vec::new()
+    }
+}
+
+/// Tells whether a list does not know a node. One that was renamed, moved or given other Pods is
+/// not missing.
+fn missing_from(list: &[Node]) -> impl Fn(&Node) -> bool + use<> {
+    let names: HashSet<String> = list.iter().map(|node| node.name.clone()).collect();
+    let addresses: HashSet<IpAddr> = list.iter().flat_map(|node| node.addresses.clone()).collect();
+    let cidrs: HashSet<IpNetwork> = list.iter().flat_map(|node| node.pod_cidrs.clone()).collect();
+    move |node| {
+        !names.contains(&node.name)
+            && !node.addresses.iter().any(|address| addresses.contains(address))
+            && !node.pod_cidrs.iter().any(|cidr| cidrs.contains(cidr))
     }
 }
 
@@ -203,6 +217,26 @@ mod tests {
         roster.take(nodes(1..=3), "node1");
         assert_eq!(roster.held, []);
         roster.take(nodes(1..=1), "node1");
+        assert_eq!(roster.held, []);
+    }
+
+    #[test]
+    fn proof_of_one_going_is_none_of_those_that_were_missing_before() {
+        let mut roster = Roster { baseline: nodes(1..=6), ..Roster::default() };
+        roster.take(nodes(1..=2), "node1");
+        assert_eq!(roster.held.len(), 4);
+        let since = roster.held[0].since.clone();
+        let proven = |nodes| List { nodes, absence_is_proven: true, ..List::default() };
+        // Node 2 was deleted, and node 3's range is another's now.
+        let heir = Node { pod_cidrs: node(3).pod_cidrs, ..node(9) };
+        roster.take(proven(vec![node(1), heir.clone()]), "node1");
+        let held: Vec<&str> = roster.held.iter().map(|held| held.node.name.as_str()).collect();
+        assert_eq!(held, ["node4", "node5", "node6"]);
+        assert_eq!(roster.held[0].since, since);
+        // Which is how the next list is measured.
+        roster.take(vec![node(1), heir], "node1");
+        assert_eq!(roster.held.len(), 3);
+        roster.take(proven(nodes(1..=6)), "node1");
         assert_eq!(roster.held, []);
     }
 

@@ -23,6 +23,9 @@ pub struct Settings {
     pub off_link: OffLink,
     /// The daemon's folder.
     pub run_dir: PathBuf,
+    /// The file in which the last list of nodes outlives a reboot, where the source has no memory
+    /// of its own and may be away then.
+    pub memory: Option<PathBuf>,
     /// The network configuration to write for container runtimes.
     pub conflist: Option<PathBuf>,
     /// The file to write this node's subnet to, as flannel does.

@@ -18,6 +18,7 @@ pub mod etcd;
 pub mod files;
 pub mod floor;
 pub mod folder;
+pub mod kube;
 pub mod machine;
 pub mod node;
 pub mod pause;

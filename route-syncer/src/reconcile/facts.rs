@@ -6,6 +6,7 @@ use tracing::{error, info, warn};
 use super::Reconciler;
 use crate::clock;
 use crate::error::Error;
+use crate::memory;
 use crate::source::{List, SourceError, Update, nodes};
 
 /// Why the source cannot be read, and since when.
@@ -86,10 +87,16 @@ impl Reconciler {
                 self.roster.held.len()
             );
         }
-        let text = nodes::render(&self.roster.baseline).map_err(Error::Render);
-        let written = text.and_then(|text| Ok(self.run_dir.write_last_good(&(text + "\n"))?));
-        if let Err(problem) = written {
+        if let Err(problem) = self.remember_list() {
             error!("the list of nodes cannot be remembered: {problem}");
         }
+    }
+
+    fn remember_list(&self) -> Result<(), Error> {
+        let text = nodes::render(&self.roster.baseline).map_err(Error::Render)? + "\n";
+        self.run_dir.write_last_good(&text)?;
+        let Some(path) = &self.settings.memory else { return Ok(()) };
+        let kept = memory::keep(path, &text);
+        kept.map_err(|source| Error::Memory { path: path.clone(), source })
     }
 }

@@ -1,13 +1,15 @@
 //! Where the facts come from: which nodes there are, how to reach them, and which Pods they hold.
 //!
-//! A source tells complete lists: a file of nodes ([`file::NodesFile`]), or leases in etcd
-//! ([`etcd::EtcdSource`]). A source that learns by watching keeps its own picture and tells it as a
+//! A source tells complete lists: a file of nodes ([`file::NodesFile`]), leases in etcd
+//! ([`etcd::EtcdSource`]), or Kubernetes' Node objects ([`kubernetes::KubernetesNodes`]). A source that learns by watching keeps its own picture and tells it as a
 //! whole, after its first complete read and after each change, so that the rest of the daemon needs
 //! to know only one kind of evidence: absence from a complete list.
 
 pub mod etcd;
 pub mod file;
+pub mod kubernetes;
 pub mod nodes;
+pub mod pause;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -69,8 +71,8 @@ pub struct List {
     pub problems: Vec<String>,
     /// What else people may want to know.
     pub notes: Vec<String>,
-    /// Whether the source has evidence for each node that is missing. Without it, a list that
-    /// lost most of its nodes at once is not believed.
+    /// Whether the source has evidence for each node that was in the list before and is missing
+    /// now. Without it, a list that lost most of its nodes at once is not believed.
     pub absence_is_proven: bool,
 }
 
@@ -110,6 +112,9 @@ pub enum SourceError {
     /// Etcd.
     #[error(transparent)]
     Etcd(#[from] etcd::client::EtcdError),
+    /// The Kubernetes API server.
+    #[error(transparent)]
+    Kubernetes(#[from] kubernetes::error::KubernetesError),
     /// Another node has this one's address.
     #[error(transparent)]
     SameAddress(#[from] etcd::own::SameAddress),

@@ -119,10 +119,12 @@ pub fn parse(text: &str) -> Result<Vec<Node>, NodesError> {
     Ok(nodes)
 }
 
-/// Writes a list of nodes so that [`parse`] reads the same one.
+/// Writes a list of nodes so that [`parse`] reads the same one; but for nodes without an address,
+/// which it would refuse, and which say nothing yet.
 pub fn render(nodes: &[Node]) -> Result<String, serde_json::Error> {
     let entries: Vec<Entry> = nodes
         .iter()
+        .filter(|node| !node.addresses.is_empty())
         .map(|node| Entry {
             name: node.name.clone(),
             address: None,
