@@ -49,7 +49,7 @@ impl Desired {
                     desired.kept.insert((claim.cidr, gateway));
                 }
                 Verdict::Tunnel { gateway, vtep } => {
-                    let peer = Peer { neighbour: claim.cidr.ip(), mac: vtep, remote: gateway };
+                    let peer = Peer::of(claim.cidr, vtep, gateway);
                     match tunnel.devices.get(&Family::of(gateway)) {
                         Some(device) => desired.tunnel(claim.cidr, peer, device.index),
                         None => desired.keep_any(claim.cidr, peer),

@@ -51,7 +51,7 @@ pub struct Row {
     /// The name of the link that leads there.
     pub device: Option<String>,
     /// The hardware address of the node's end of the tunnel, if the link is the tunnel's; then the
-    /// route leads to the range's first address on it, and this address to the node.
+    /// route leads to a neighbour on it that stands for the node.
     #[serde(default)]
     pub vtep: Option<String>,
     /// Whether the range is this node's own and has a route that makes it unreachable where it is
@@ -85,7 +85,7 @@ impl Row {
     /// The other end of the tunnel, if the range is reached through it.
     fn peer(&self, range: IpNetwork, remote: IpAddr) -> Option<Peer> {
         let mac = self.vtep.as_ref()?.parse().ok()?;
-        Some(Peer { neighbour: range.ip(), mac, remote })
+        Some(Peer::of(range, mac, remote))
     }
 
     /// The row as a sentence, for the log.
@@ -222,7 +222,8 @@ pub fn recheck(report: &Report, observed: &Observed) -> Vec<Row> {
             return row.clone();
         }
         let Some(cidr) = row.pod_cidr.parse().ok().filter(|&cidr| desired.leads_to(cidr)) else {
-            let detail = "the link is gone".to_owned();
+            let detail = if row.vtep.is_some() { NO_DEVICE } else { "the link is gone" };
+            let detail = detail.to_owned();
             return Row { state: State::Missing, detail, ..row.clone() };
         };
         let there = row.state_with_route();

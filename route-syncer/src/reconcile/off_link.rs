@@ -59,9 +59,6 @@ impl Reconciler {
                 }
             }
             *observed = Observed::read(rtnl)?;
-            if !problems.is_empty() {
-                break;
-            }
         }
         Ok(problems)
     }

@@ -2,10 +2,11 @@
 //! for the range's node, and a forwarding entry that tells where the node is.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
+use ipnetwork::IpNetwork;
 use kernel::netlink::Message;
-use kernel::{MacAddress, fdb, neighbour};
+use kernel::{MacAddress, fdb};
 
 use super::Family;
 use super::seen::Seen;
@@ -13,12 +14,34 @@ use super::seen::Seen;
 /// The other end of the tunnel for one range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Peer {
-    /// The neighbour that stands for the node: the first address of the range.
+    /// The neighbour that stands for the node, see [`neighbour`].
     pub neighbour: IpAddr,
     /// The hardware address of the node's end.
     pub mac: MacAddress,
     /// The node's address.
     pub remote: IpAddr,
+}
+
+impl Peer {
+    /// The other end for a range of a node.
+    pub fn of(range: IpNetwork, mac: MacAddress, remote: IpAddr) -> Self {
+        Self { neighbour: neighbour(range, mac), mac, remote }
+    }
+}
+
+/// The neighbour that stands for a node: for IPv4, as with flannel, the first address of the range,
+/// which no Pod has. For IPv6 the link-local address that follows from the hardware address (RFC 4291):
+/// a gateway of another kind the kernel refuses while a route to it leads elsewhere, `onlink` or not,
+/// and so no direct route could be replaced by one through the tunnel.
+pub fn neighbour(range: IpNetwork, mac: MacAddress) -> IpAddr {
+    let [a, b, c, d, e, f] = mac.0;
+    match range {
+        IpNetwork::V4(v4) => v4.ip().into(),
+        IpNetwork::V6(_) => {
+            let id = [a ^ 2, b, c, 0xff, 0xfe, d, e, f];
+            Ipv6Addr::from_bits((0xfe80 << 112) | u128::from(u64::from_be_bytes(id))).into()
+        }
+    }
 }
 
 /// One step towards the ends that should be known.
@@ -37,11 +60,12 @@ pub enum Change {
 /// What must be there before the routes that use it.
 pub fn missing(wanted: &BTreeSet<Peer>, seen: &Seen) -> Vec<Change> {
     let mut changes = Vec::new();
-    // Several ranges of one node share an entry.
-    let mut entries = BTreeSet::new();
+    // Several ranges of one node share an entry, and IPv6 ones the neighbour.
+    let (mut neighbours, mut entries) = (BTreeSet::new(), BTreeSet::new());
     for peer in wanted {
         let Some(device) = seen.devices.get(&Family::of(peer.remote)) else { continue };
-        if device.neighbours.get(&peer.neighbour) != Some(&peer.mac) {
+        let is_new = neighbours.insert((device.index, peer.neighbour));
+        if is_new && device.neighbours.get(&peer.neighbour) != Some(&peer.mac) {
             changes.push(Change::SetNeighbour(device.index, peer.neighbour, peer.mac));
         }
         let is_new = entries.insert((device.index, peer.mac));
@@ -77,9 +101,11 @@ impl Change {
     /// The request that makes it.
     pub fn message(&self) -> Message {
         match *self {
-            Self::SetNeighbour(link, address, mac) => neighbour::set_permanent(link, address, mac),
+            Self::SetNeighbour(link, address, mac) => {
+                kernel::neighbour::set_permanent(link, address, mac)
+            }
             Self::SetEntry(link, mac, remote) => fdb::set(link, mac, remote),
-            Self::DeleteNeighbour(link, address) => neighbour::delete(link, address),
+            Self::DeleteNeighbour(link, address) => kernel::neighbour::delete(link, address),
             Self::DeleteEntry(link, mac, remote) => fdb::delete(link, mac, remote),
         }
     }
@@ -167,14 +193,17 @@ mod tests {
     }
 
     #[test]
+    fn the_neighbour_of_ipv6_is_the_link_local_address_of_the_other_end() {
+        let of = |range: &str| neighbour(range.parse().unwrap(), mac(2)).to_string();
+        assert_eq!(of("fd00:2::/64"), "fe80::c00:ff:fe00:2");
+        assert_eq!(of("10.0.2.0/24"), "10.0.2.0");
+    }
+
+    #[test]
     fn without_a_device_nothing_can_be_set() {
         let wanted = BTreeSet::from([peer(2, 2, 2)]);
         assert_eq!(missing(&wanted, &Seen::default()), []);
-        let v6 = Peer {
-            neighbour: "fd00:2::".parse().unwrap(),
-            mac: mac(2),
-            remote: "fd00::2".parse().unwrap(),
-        };
+        let v6 = Peer::of("fd00:2::/64".parse().unwrap(), mac(2), "fd00::2".parse().unwrap());
         assert_eq!(missing(&BTreeSet::from([v6]), &seen()), []);
     }
 }

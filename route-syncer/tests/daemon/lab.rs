@@ -134,7 +134,7 @@ impl Node {
         self.spawn_with(&[])
     }
 
-    fn spawn_with(&self, options: &[&str]) -> Daemon {
+    pub(crate) fn spawn_with(&self, options: &[&str]) -> Daemon {
         let mut command = self.with_facts("run");
         command.args(options).stderr(Stdio::piped());
         let mut child = self.ns.run(|| command.spawn()).unwrap().unwrap();
@@ -153,7 +153,12 @@ impl Node {
 
     /// What `diff` prints, and its exit code.
     pub(crate) fn diff(&self) -> (String, Option<i32>) {
+        self.diff_with(&[])
+    }
+
+    pub(crate) fn diff_with(&self, options: &[&str]) -> (String, Option<i32>) {
         let mut command = self.with_facts("diff");
+        command.args(options);
         let output = self.ns.run(|| command.output()).unwrap().unwrap();
         (String::from_utf8(output.stdout).unwrap(), output.status.code())
     }
@@ -408,6 +413,17 @@ fn wait_readable(fd: &impl AsFd, end: Instant) {
             }
         }
     }
+}
+
+/// Asks `look` until it answers true. It waits by calling what it is given, with a socket that hears of
+/// changes, and with what to say if there are none in time.
+pub(crate) fn wait_readable_until(mut look: impl FnMut(&dyn Fn(&Socket, &str)) -> bool) {
+    let end = Instant::now() + PATIENCE;
+    let wait = |socket: &Socket, words: &str| {
+        assert!(Instant::now() < end, "{words}");
+        wait_readable(socket, end);
+    };
+    while !look(&wait) {}
 }
 
 fn inotify_of(folder: &std::path::Path) -> inotify::Inotify {

@@ -10,3 +10,4 @@ mod own_range;
 mod preview;
 mod repair;
 mod restart;
+mod tunnel;
