@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Context, LabError, Result};
 use crate::node::Node;
-use crate::topology::{node_addresses, pod_ranges};
+use crate::topology::{pod_ranges, uplink_addresses};
 
 const CONFLIST: &str = include_str!("../../cni-conf/net.d/10-cbr0.conflist");
 
@@ -62,7 +62,7 @@ pub fn sync_status(node: &Node) -> PathBuf {
 /// Writes the file that tells every route syncer where every node's Pods are.
 ///
 /// # Errors
-/// The file cannot be written.
+/// The file cannot be written, or a node has no uplink.
 pub fn write_nodes<'a>(file: &Path, nodes: impl IntoIterator<Item = (u8, &'a Node)>) -> Result<()> {
     write_families(file, nodes, 2)
 }
@@ -86,10 +86,10 @@ fn write_families<'a>(
 ) -> Result<()> {
     let entry = |(number, node): (u8, &Node)| {
         let ranges = pod_ranges(number).map(|range| range.to_string());
-        let (addresses, ranges) = (&node_addresses(number)[..families], &ranges[..families]);
-        json!({"name": node.name, "addresses": addresses, "podCIDRs": ranges})
+        let (addresses, ranges) = (&uplink_addresses(node)?[..families], &ranges[..families]);
+        Ok(json!({"name": node.name, "addresses": addresses, "podCIDRs": ranges}))
     };
-    let list: Vec<Value> = nodes.into_iter().map(entry).collect();
+    let list: Vec<Value> = nodes.into_iter().map(entry).collect::<Result<_>>()?;
     let text = format!("{:#}\n", Value::Array(list));
     // Whoever reads it while it is replaced has the one before.
     let new = file.with_extension("new");

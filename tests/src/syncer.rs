@@ -90,13 +90,21 @@ impl Started {
     /// # Errors
     /// It has not been built, or does not start.
     pub fn new(node: &Node, facts: &Facts) -> Result<Self> {
+        Self::with(node, facts, &[])
+    }
+
+    /// As [`Started::new`], with more options.
+    ///
+    /// # Errors
+    /// As [`Started::new`].
+    pub fn with(node: &Node, facts: &Facts, options: &[&str]) -> Result<Self> {
         identify(node)?;
         let folder = FolderEvents::open(node.folder())?;
         let log = node.folder().join("route-syncer.log");
         let output = File::create(&log).context(|| format!("make {}", log.display()))?;
         let signs = [cluster::sync_status(node), cluster::written_conflist(node)];
         let mut command = Command::new(bins::route_syncer()?);
-        command.args(facts.run(node)).arg("--conflist").arg(&signs[1]);
+        command.args(facts.run(node)).arg("--conflist").arg(&signs[1]).args(options);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
         let process = node.netns().run(|| command.spawn())?;
         let process = process.context(|| "start route-syncer".to_owned())?;
@@ -134,8 +142,16 @@ impl Syncer {
     /// # Errors
     /// It does not start, or does not sync in time.
     pub fn start(node: &Node, nodes_file: &Path) -> Result<Self> {
+        Self::start_with(node, nodes_file, &[])
+    }
+
+    /// As [`Syncer::start`], with more options.
+    ///
+    /// # Errors
+    /// As [`Syncer::start`].
+    pub fn start_with(node: &Node, nodes_file: &Path, options: &[&str]) -> Result<Self> {
         let facts = Facts::File(nodes_file.to_owned());
-        let syncer = Syncer { started: Started::new(node, &facts)? };
+        let syncer = Syncer { started: Started::with(node, &facts, options)? };
         syncer.started.wait()?;
         Ok(syncer)
     }

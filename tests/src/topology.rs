@@ -8,6 +8,8 @@
 //!
 //! All of it in IPv6 too. The nodes' default route leads to the router, which knows no route to any
 //! Pod: what leaves a node with a Pod's address never comes back, unless it was masqueraded.
+//!
+//! A node can be put behind the router instead ([`attach_behind_router`]): in 10.101.0.0/24.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -66,11 +68,25 @@ pub fn outside_addresses() -> DualStack<IpAddr> {
     beyond(10)
 }
 
+/// The addresses of node number `number` if it is behind the router: `10.101.0.2` and `fd00:101::2`
+/// first.
+pub fn addresses_behind_router(number: u8) -> DualStack<IpAddr> {
+    behind(u16::from(number) + 1)
+}
+
 const ROUTER: u16 = 1;
 
 fn underlay(host: u16) -> DualStack<IpAddr> {
-    let v4 = Ipv4Addr::from_bits(Ipv4Addr::new(10, 100, 0, 0).to_bits() + u32::from(host));
-    [v4.into(), Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0, host).into()]
+    in_networks(Ipv4Addr::new(10, 100, 0, 0), 0x100, host)
+}
+
+fn behind(host: u16) -> DualStack<IpAddr> {
+    in_networks(Ipv4Addr::new(10, 101, 0, 0), 0x101, host)
+}
+
+fn in_networks(v4: Ipv4Addr, v6: u16, host: u16) -> DualStack<IpAddr> {
+    let v4 = Ipv4Addr::from_bits(v4.to_bits() + u32::from(host));
+    [v4.into(), Ipv6Addr::new(0xfd00, v6, 0, 0, 0, 0, 0, host).into()]
 }
 
 fn beyond(host: u8) -> DualStack<IpAddr> {
@@ -87,11 +103,31 @@ impl Topology {
         Self::build(nodes, Node::create)
     }
 
+    /// Builds it of throw-away hosts, with the last node behind the router.
+    ///
+    /// # Errors
+    /// As [`Topology::create`].
+    pub fn create_with_one_behind(nodes: u8) -> Result<Self> {
+        Self::build_with(nodes, Some(nodes), Node::create)
+    }
+
     /// Builds it of hosts that `host` makes by name.
     ///
     /// # Errors
     /// As [`Topology::create`], or `host` fails.
-    pub fn build(nodes: u8, mut host: impl FnMut(&str) -> Result<Node>) -> Result<Self> {
+    pub fn build(nodes: u8, host: impl FnMut(&str) -> Result<Node>) -> Result<Self> {
+        Self::build_with(nodes, None, host)
+    }
+
+    /// As [`Topology::build`], with the node of this number behind the router.
+    ///
+    /// # Errors
+    /// As [`Topology::build`].
+    pub fn build_with(
+        nodes: u8,
+        behind: Option<u8>,
+        mut host: impl FnMut(&str) -> Result<Node>,
+    ) -> Result<Self> {
         let switch = host("switch")?;
         make_switch(&switch)?;
         let router = host("router")?;
@@ -100,7 +136,10 @@ impl Topology {
         make_way_out(&router, &outside)?;
         let nodes = (1..=nodes).map(|number| {
             let node = host(&node_name(number))?;
-            attach_node(&switch, &node, number)?;
+            match behind {
+                Some(behind) if behind == number => attach_behind_router(&router, &node, number)?,
+                _ => attach_node(&switch, &node, number)?,
+            }
             Ok(node)
         });
         Ok(Topology { nodes: nodes.collect::<Result<_>>()?, switch, router, outside })
@@ -121,6 +160,42 @@ fn make_switch(switch: &Node) -> Result<()> {
 pub fn attach_node(switch: &Node, host: &Node, number: u8) -> Result<()> {
     attach(switch, host, node_addresses(number))?;
     default_routes(host, UPLINK, underlay(ROUTER))
+}
+
+/// Makes a host the node of this number, behind the router: the wire is the router's own, and nobody
+/// else is on it.
+///
+/// # Errors
+/// The kernel refuses a link, an address or a route.
+pub fn attach_behind_router(router: &Node, host: &Node, number: u8) -> Result<()> {
+    let peer = VethPeer { namespace: host.netns(), name: UPLINK, mac: Some(mac(number, 4)) };
+    let wire = Veth { name: &host.name, mac: mac(number, 5), master: None, mtu: None, peer };
+    router.rtnl()?.request(&wire.create())?;
+    address_link(router, &host.name, behind(ROUTER))?;
+    address_link(host, UPLINK, addresses_behind_router(number))?;
+    default_routes(host, UPLINK, behind(ROUTER))
+}
+
+/// Lets a host on the switch reach what is behind the router.
+///
+/// # Errors
+/// The kernel refuses a route.
+pub fn add_way_out(host: &Node) -> Result<()> {
+    default_routes(host, UPLINK, underlay(ROUTER))
+}
+
+/// The addresses of a host's uplink, wherever it is.
+///
+/// # Errors
+/// It does not have one a family.
+pub fn uplink_addresses(host: &Node) -> Result<DualStack<IpAddr>> {
+    let mut rtnl = host.rtnl()?;
+    let link = index(&mut rtnl, UPLINK)?;
+    let own = rtnl.addresses(link)?.into_iter().filter(|own| !own.link_local);
+    let mut own: Vec<IpAddr> = own.map(|own| own.address.ip()).collect();
+    own.sort_by_key(IpAddr::is_ipv6);
+    let wrong = |own: Vec<IpAddr>| LabError::Wrong(format!("{} has {own:?}", host.name));
+    own.try_into().map_err(wrong)
 }
 
 /// Takes the wire between the switch and a host away, by the host's name.

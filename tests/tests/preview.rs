@@ -38,10 +38,12 @@ fn routes(node: &Node) -> Result<Vec<Route>> {
     Ok(all.into_iter().filter(|route| route.protocol == PROTOCOL).collect())
 }
 
-/// Runs the commands as a shell would, with the real `ip`.
+/// Runs the commands as a shell would, with the real `ip`, and the `bridge` beside it.
 fn obey(node: &Node, ip: &Path, commands: &str) -> Outcome {
     for line in commands.lines() {
-        let mut command = Command::new(ip);
+        let program =
+            if line.starts_with("bridge ") { ip.with_file_name("bridge") } else { ip.into() };
+        let mut command = Command::new(program);
         command.args(line.split(' ').skip(1));
         let done = run(node, command)?;
         assert_eq!(done.status.code(), Some(0), "{line}: {}", done.stderr);
@@ -79,6 +81,53 @@ fn the_commands_of_diff_do_what_the_daemon_does() -> Outcome {
     assert!(told.stdout.lines().all(|line| line.contains(" del ")), "{}", told.stdout);
     obey(by_hand, &ip, &told.stdout)?;
     assert_eq!(diff(by_hand, &facts)?.stdout, "");
+    Ok(())
+}
+
+/// The tunnel and what is known in it: devices, addresses, neighbours, forwarding entries.
+fn tunnel(node: &Node) -> Result<Vec<String>> {
+    let mut rtnl = node.rtnl()?;
+    let mut found = Vec::new();
+    for name in ["cbr0-vxlan", "cbr0-vxlan6"] {
+        let link = rtnl.link_by_name(name)?.unwrap();
+        let own = rtnl.addresses(link.index)?.into_iter().filter(|own| !own.link_local);
+        let own: Vec<_> = own.map(|own| own.address).collect();
+        let neighbours = rtnl.neighbours(link.index)?.into_iter().filter(|one| one.permanent);
+        let neighbours: Vec<_> = neighbours.collect();
+        let entries = rtnl.forwarding_entries(link.index)?;
+        let (made_as, mac, mtu) = (link.made_as, link.mac, link.mtu);
+        found.push(format!("{made_as:?} {mac:?} {mtu} {own:?} {neighbours:?} {entries:?}"));
+    }
+    Ok(found)
+}
+
+#[test]
+fn the_commands_of_diff_make_the_tunnel_that_the_daemon_would() -> Outcome {
+    if !require::root()? || !require::link_kind("vxlan")? {
+        return Ok(());
+    }
+    let Some(ip) = require::part(Part::Ip)? else { return Ok(()) };
+    let topology = Topology::create_with_one_behind(3)?;
+    let node = &topology.nodes[0];
+    let nodes_file = node.folder().join("nodes.json");
+    cluster::write_nodes(&nodes_file, (1..).zip(&topology.nodes))?;
+    let vxlan = ["--off-link", "vxlan"];
+    let facts = ["--source", "file", "--nodes-file", nodes_file.to_str().unwrap()];
+    let facts = [&facts[..], &vxlan].concat();
+
+    obey(node, &ip, &diff(node, &facts)?.stdout)?;
+    let by_hand = (tunnel(node)?, routes(node)?);
+    assert_eq!(diff(node, &facts)?.stdout, "");
+    drop(Syncer::start_with(node, &nodes_file, &vxlan)?);
+    assert_eq!((tunnel(node)?, routes(node)?), by_hand);
+
+    // Without the node, and then without a tunnel.
+    cluster::write_nodes(&nodes_file, (1..).zip(&topology.nodes[..2]))?;
+    for facts in [&facts[..], &facts[..4]] {
+        obey(node, &ip, &diff(node, facts)?.stdout)?;
+        assert_eq!(diff(node, facts)?.stdout, "");
+    }
+    assert_eq!(node.rtnl()?.link_by_name("cbr0-vxlan")?, None);
     Ok(())
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn join() -> Result<ExitCode> {
         if lab.source == Source::File {
             lab.write_nodes(Some(&joining))?;
         }
-        start_syncers(std::slice::from_ref(&joining), &lab.facts())?;
+        start_syncers(std::slice::from_ref(&joining), &lab.facts(), lab.options())?;
         joining.add_pods(lab.pods_a_node)?;
         lab.wait_for_routes(Some(&joining))?;
         Ok(joining)

@@ -10,7 +10,7 @@ use cbr0_tests::node::Node;
 use cbr0_tests::pod::Pod;
 use cbr0_tests::require::Part;
 use cbr0_tests::syncer::Facts;
-use cbr0_tests::topology::{self, DualStack, Topology, etcd_addresses, node_addresses};
+use cbr0_tests::topology::{self, DualStack, Topology, etcd_addresses};
 use cbr0_tests::{LabError, Result, cluster};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -29,9 +29,18 @@ pub(crate) enum Source {
     Etcd,
 }
 
+/// How a node behind the router is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OffLink {
+    /// Through a tunnel.
+    Vxlan,
+}
+
 /// The hosts that join and leave meet.
 pub(crate) struct Lab {
     pub(crate) source: Source,
+    pub(crate) off_link: Option<OffLink>,
     pub(crate) pods_a_node: u8,
     /// Whether Pods have IPv6 addresses, too; nodes always have.
     pub(crate) dual_stack: bool,
@@ -53,6 +62,7 @@ const RECORD: &str = "lab.json";
 #[derive(Serialize, Deserialize)]
 struct Record {
     source: Source,
+    off_link: Option<OffLink>,
     pods_a_node: u8,
     dual_stack: bool,
     /// The Pods of each node, by its number.
@@ -69,12 +79,14 @@ struct PodRecord {
 impl Lab {
     /// Makes the hosts and their wires.
     pub(crate) fn build(plan: Plan) -> Result<Self> {
-        let Topology { switch, outside, nodes, router: _ } = Topology::build(plan.nodes, |host| {
-            Node::with(host, names::create(host)?, &state::path(host))
-        })?;
-        let members = (1..).zip(nodes).map(|(number, node)| Member::new(number, node)).collect();
-        let Plan { source, pods: pods_a_node, dual_stack, .. } = plan;
-        Ok(Lab { source, pods_a_node, dual_stack, switch, outside, members })
+        let behind = plan.off_link.map(|_| plan.nodes);
+        let host = |host: &str| Node::with(host, names::create(host)?, &state::path(host));
+        let Topology { switch, outside, nodes, router: _ } =
+            Topology::build_with(plan.nodes, behind, host)?;
+        let members = (1..).zip(nodes).map(|(number, node)| Member::new(number, node));
+        let members = members.collect::<Result<_>>()?;
+        let Plan { source, off_link, pods: pods_a_node, dual_stack, .. } = plan;
+        Ok(Lab { source, off_link, pods_a_node, dual_stack, switch, outside, members })
     }
 
     /// Makes another node, which is not a member yet.
@@ -86,7 +98,7 @@ impl Lab {
         let name = topology::node_name(number);
         let node = Node::with(&name, names::create(&name)?, &state::path(&name))?;
         topology::attach_node(&self.switch, &node, number)?;
-        Ok(Member::new(number, node))
+        Member::new(number, node)
     }
 
     /// Finds the lab of a demo that was kept.
@@ -100,12 +112,13 @@ impl Lab {
             Ok(AddedPod { pod: Pod::with(&name, names::open(&name)?), addresses, mac })
         };
         let member = |(number, pods): (u8, Vec<PodRecord>)| {
-            let mut member = Member::new(number, host(&topology::node_name(number))?);
+            let mut member = Member::new(number, host(&topology::node_name(number))?)?;
             member.pods = pods.into_iter().map(pod).collect::<Result<_>>()?;
             Ok(member)
         };
         Ok(Lab {
             source: record.source,
+            off_link: record.off_link,
             pods_a_node: record.pods_a_node,
             dual_stack: record.dual_stack,
             switch: host("switch")?,
@@ -123,8 +136,8 @@ impl Lab {
         };
         let node = |member: &Member| (member.number, member.pods.iter().map(pod).collect());
         let nodes = self.members.iter().map(node).collect();
-        let Lab { source, pods_a_node, dual_stack, .. } = *self;
-        let record = Record { source, pods_a_node, dual_stack, nodes };
+        let Lab { source, off_link, pods_a_node, dual_stack, .. } = *self;
+        let record = Record { source, off_link, pods_a_node, dual_stack, nodes };
         let text = serde_json::to_string_pretty(&record)
             .map_err(|error| LabError::Wrong(format!("{RECORD}: {error}")))?;
         state::write(RECORD, &text)
@@ -138,10 +151,19 @@ impl Lab {
         }
     }
 
+    /// What the route syncers are told beside that.
+    pub(crate) fn options(&self) -> &'static [&'static str] {
+        match self.off_link {
+            Some(OffLink::Vxlan) => &["--off-link", "vxlan"],
+            None => &[],
+        }
+    }
+
     /// Puts a real etcd on the switch, with the configuration of the cluster in it.
     pub(crate) fn start_etcd(&self) -> Result<()> {
         let host = Node::with("etcd", names::create("etcd")?, &state::path("etcd"))?;
         topology::attach(&self.switch, &host, etcd_addresses())?;
+        topology::add_way_out(&host)?;
         let etcd = Self::etcd(&host)?;
         etcd.ctl(&["put", CONFIG_KEY, if self.dual_stack { CONFIG } else { CONFIG_IPV4 }])?;
         // It would end with this value, and is to outlive even this process.
@@ -192,10 +214,8 @@ impl Lab {
     /// Everybody who calls or is called.
     pub(crate) fn parties(&self) -> Vec<Party<'_>> {
         let mut parties = self.pods();
-        parties.extend(self.members.iter().map(|Member { number, node, .. }| {
-            let addresses = node_addresses(*number);
-            party(node, Kind::Node, addresses)
-        }));
+        let nodes = self.members.iter();
+        parties.extend(nodes.map(|member| party(&member.node, Kind::Node, member.addresses)));
         parties.push(party(&self.outside, Kind::Outside, topology::outside_addresses()));
         parties
     }

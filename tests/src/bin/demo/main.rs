@@ -36,7 +36,7 @@ use cbr0_tests::LabError;
 use clap::builder::RangedI64ValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::lab::Source;
+use crate::lab::{OffLink, Source};
 
 /// Shows the cbr0 network on this machine: nodes and Pods in network namespaces, and who sees whom.
 ///
@@ -66,6 +66,9 @@ struct Plan {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           action = ArgAction::Set, default_value_t = true, default_missing_value = "true")]
     dual_stack: bool,
+    /// Puts the last node behind the router, and has the others reach it by this.
+    #[arg(long, value_enum)]
+    off_link: Option<OffLink>,
     /// Leave everything running at the end, for `demo exec`, until `demo down`.
     #[arg(long)]
     keep: bool,

@@ -10,7 +10,7 @@ use cbr0_tests::node::Node;
 use cbr0_tests::pod::{self, Pod};
 use cbr0_tests::runtime::{Attachment, Network, Runtime};
 use cbr0_tests::syncer::{DEADLINE, Facts, Started};
-use cbr0_tests::topology::{self, node_addresses};
+use cbr0_tests::topology::{self, DualStack};
 use cbr0_tests::{LabError, Result, bins, cluster};
 use ipnetwork::IpNetwork;
 use kernel::route::TABLE_MAIN;
@@ -26,6 +26,8 @@ pub(crate) const PROTOCOL: u8 = 214;
 pub(crate) struct Member {
     pub(crate) number: u8,
     pub(crate) node: Node,
+    /// Those by which other nodes reach it.
+    pub(crate) addresses: DualStack<IpAddr>,
     pub(crate) pods: Vec<AddedPod>,
 }
 
@@ -38,9 +40,10 @@ pub(crate) struct AddedPod {
 }
 
 impl Member {
-    /// A node without Pods.
-    pub(crate) fn new(number: u8, node: Node) -> Self {
-        Member { number, node, pods: Vec::new() }
+    /// A node without Pods, with its wire.
+    pub(crate) fn new(number: u8, node: Node) -> Result<Self> {
+        let addresses = topology::uplink_addresses(&node)?;
+        Ok(Member { number, node, addresses, pods: Vec::new() })
     }
 
     /// The Pod ranges that the node has, by the conflist that its route syncer wrote.
@@ -99,7 +102,7 @@ impl Member {
             name: pod.container_id.clone(),
             kind: Kind::Pod,
             addresses: addresses.clone(),
-            node: node_addresses(self.number),
+            node: self.addresses,
             netns: pod.netns(),
         })
     }
@@ -114,8 +117,8 @@ fn mac_in_the_pod(result: &Value) -> String {
 }
 
 /// Starts a route syncer on every node, and waits for all of them. They outlive this process.
-pub(crate) fn start_syncers(members: &[Member], facts: &Facts) -> Result<()> {
-    let started = members.iter().map(|member| Started::new(&member.node, facts));
+pub(crate) fn start_syncers(members: &[Member], facts: &Facts, options: &[&str]) -> Result<()> {
+    let started = members.iter().map(|member| Started::with(&member.node, facts, options));
     started.collect::<Result<Vec<_>>>()?.iter().try_for_each(Started::wait)
 }
 

@@ -29,6 +29,9 @@ pub(crate) fn run(supervisor: i32, asked: Cli) -> Result<ExitCode> {
 fn build(plan: Plan) -> Result<ExitCode> {
     let mut lab = Lab::build(plan)?;
     println!("{} nodes on one switch, a router, and the outside behind it.", lab.members.len());
+    if lab.off_link.is_some() {
+        println!("The last of them is behind the router, and reached through a VXLAN tunnel.");
+    }
     match lab.source {
         Source::File => lab.write_nodes(None)?,
         Source::Etcd => {
@@ -36,7 +39,7 @@ fn build(plan: Plan) -> Result<ExitCode> {
             println!("An etcd on the switch, where every node leases its Pod range.");
         }
     }
-    start_syncers(&lab.members, &lab.facts())?;
+    start_syncers(&lab.members, &lab.facts(), lab.options())?;
     println!("Every node's route syncer has synced.\n");
 
     lab.members.iter_mut().try_for_each(|member| member.add_pods(plan.pods))?;
