@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -38,11 +38,17 @@ fn routes(node: &Node) -> Result<Vec<Route>> {
     Ok(all.into_iter().filter(|route| route.protocol == PROTOCOL).collect())
 }
 
-/// Runs the commands as a shell would, with the real `ip`, and the `bridge` beside it.
+/// The `bridge` of the same iproute2 as this `ip`, which Debian has in the folder beside.
+fn bridge_of(ip: &Path) -> PathBuf {
+    let ip = fs::canonicalize(ip).unwrap();
+    let beside = [ip.with_file_name("bridge"), ip.with_file_name("../sbin/bridge")];
+    beside.into_iter().find(|path| path.exists()).unwrap_or_else(|| "bridge".into())
+}
+
+/// Runs the commands as a shell would, with the real `ip` and `bridge`.
 fn obey(node: &Node, ip: &Path, commands: &str) -> Outcome {
     for line in commands.lines() {
-        let program =
-            if line.starts_with("bridge ") { ip.with_file_name("bridge") } else { ip.into() };
+        let program = if line.starts_with("bridge ") { bridge_of(ip) } else { ip.to_owned() };
         let mut command = Command::new(program);
         command.args(line.split(' ').skip(1));
         let done = run(node, command)?;
