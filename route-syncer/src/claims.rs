@@ -119,6 +119,25 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The reason in one word, for programs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Refusal::DefaultRoute => "default-route",
+            Refusal::TooWide(_) => "too-wide",
+            Refusal::HostBits(_) => "host-bits",
+            Refusal::NotUnicast(_) => "not-unicast",
+            Refusal::OwnRange(_) => "own-range",
+            Refusal::ServiceRange(_) => "service-range",
+            Refusal::LocalSubnet(_) => "local-subnet",
+            Refusal::Taken { .. } => "taken",
+            Refusal::NoGateway(_) => "no-gateway",
+            Refusal::GatewayIsSelf(_) => "gateway-is-self",
+            Refusal::GatewayNotUnicast(_) => "gateway-not-unicast",
+            Refusal::GatewayInside(_) => "gateway-inside",
+            Refusal::VtepTaken { .. } => "vtep-taken",
+        }
+    }
+
     /// Whether no node at all could claim this range.
     pub fn is_about_the_range(&self) -> bool {
         use Refusal::{DefaultRoute, HostBits, NotUnicast, TooWide};

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnetwork::IpNetwork;
 
 use crate::off_link::OffLinkOptions;
+use crate::serve::options::ServeOptions;
 use crate::source::etcd::options::EtcdOptions;
 use crate::source::kubernetes::options::KubernetesOptions;
 use crate::{conflist, install, subnet_env};
@@ -163,6 +164,10 @@ pub struct Daemon {
     #[arg(long, value_name = "PATH", num_args = 0..=1,
           default_missing_value = subnet_env::DEFAULT_PATH)]
     pub subnet_env: Option<PathBuf>,
+
+    /// How the daemon can be asked.
+    #[command(flatten)]
+    pub serve: ServeOptions,
 }
 
 /// Where the facts come from.

@@ -1,5 +1,6 @@
 //! The daemon: one task that owns the routes, and what wakes it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,6 +12,7 @@ use crate::monitor::{Event, Monitor};
 use crate::off_link::OffLink;
 use crate::reconcile::Reconciler;
 use crate::run_dir::RunDir;
+use crate::serve::{self, answers::Desk, pulse};
 use crate::settings::Settings;
 use crate::source::Source;
 
@@ -32,9 +34,15 @@ pub async fn run(mut source: impl Source, settings: Settings) -> Result<(), Erro
     // Listening comes first: what changes after the kernel was read is an event then.
     let mut monitor = open_monitor(settings.off_link)?;
     info!("node {:?}, routes of protocol {}", settings.node, settings.protocol);
+    let address = settings.serve.metrics_listen;
     let mut reconciler = Reconciler::remember(settings, run_dir)?;
+    let (mut pulse, hand) = pulse::pulse();
+    if let Some(address) = address {
+        answer_at(address, hand, &reconciler).await?;
+    }
     let mut safety = Instant::now() + SAFETY;
     loop {
+        pulse.beat();
         let due = reconciler.due().map_or(safety, |due| safety.min(due.into()));
         tokio::select! {
             biased;
@@ -48,6 +56,7 @@ pub async fn run(mut source: impl Source, settings: Settings) -> Result<(), Erro
                 rest_of_burst(&mut monitor, &mut reconciler).await?;
             }
             () = sleep_until(due) => {}
+            () = pulse.asked() => continue,
         }
         if safety <= Instant::now() {
             reconciler.distrust();
@@ -66,10 +75,23 @@ fn open_monitor(off_link: OffLink) -> Result<Monitor, Error> {
     }
 }
 
+/// Answers over HTTP from now on.
+async fn answer_at(
+    address: SocketAddr,
+    hand: pulse::Hand,
+    reconciler: &Reconciler,
+) -> Result<(), Error> {
+    let listener = serve::listen(address).await?;
+    let desk = Desk::new(hand, reconciler.snapshots(), reconciler.meters());
+    tokio::spawn(serve::answer(listener, desk));
+    Ok(())
+}
+
 /// Whether one of the events is a reason to look.
 fn note(reconciler: &mut Reconciler, events: &[Event]) -> bool {
     if events.contains(&Event::Overrun) {
         warn!("the kernel had more events than could be held; reading it anew");
+        reconciler.meters().overruns.inc();
     }
     if events.contains(&Event::Link) {
         reconciler.hurry();

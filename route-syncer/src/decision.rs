@@ -52,6 +52,7 @@ mod tests {
     use crate::claims::{Refusal, Verdict};
     use crate::observed::Link;
     use crate::off_link::OffLink;
+    use crate::serve::options::ServeOptions;
     use crate::source::{HeldNode, Node};
 
     fn node(name: &str, address: &str, pod_cidr: &str) -> Node {
@@ -75,6 +76,7 @@ mod tests {
             run_dir: "/nowhere".into(),
             conflist: None,
             subnet_env: None,
+            serve: ServeOptions::default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What ends the daemon, or keeps `status` from answering.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use cni_conf::sync_status::SyncStatusError;
@@ -64,6 +65,17 @@ pub enum Error {
     /// The runtime or its signals.
     #[error("cannot start: {0}")]
     Start(#[source] io::Error),
+    /// The address for metrics and health.
+    #[error("cannot listen at {address}: {source}; give another address with --metrics-listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's word.
+        source: io::Error,
+    },
+    /// What the daemon does not need cannot be given up.
+    #[error(transparent)]
+    Privileges(#[from] crate::privileges::PrivilegeError),
     /// The host name is the default for `--node`.
     #[error("cannot read the host name: {0}; give the node's name with --node")]
     Hostname(#[source] nix::Error),

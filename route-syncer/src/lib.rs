@@ -15,6 +15,8 @@
 //! - [`status`] and [`show`] tell people, [`readiness`] tells plugins, and [`node_files`] tell
 //!   container runtimes ([`conflist`]) and readers of flannel's file ([`subnet_env`]).
 //!
+//! Programs ask the daemon over HTTP ([`serve`]).
+//!
 //! Beside the daemon, [`preview`] tells in [`commands`] what it would do, [`check`] what is wrong;
 //! [`cleanup`] takes away what it left, and [`install`] puts the plugins where container runtimes look.
 //!
@@ -45,12 +47,14 @@ pub mod node_files;
 pub mod observed;
 pub mod off_link;
 pub mod preview;
+pub mod privileges;
 pub mod ranges;
 pub mod readiness;
 pub mod reconcile;
 pub mod replace;
 pub mod roster;
 pub mod run_dir;
+pub mod serve;
 pub mod settings;
 pub mod show;
 pub mod source;

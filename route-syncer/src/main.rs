@@ -23,7 +23,7 @@ use route_syncer::source::file::NodesFile;
 use route_syncer::source::kubernetes::KubernetesNodes;
 use route_syncer::source::kubernetes::access::Access;
 use route_syncer::source::{Source, SourceError};
-use route_syncer::{check, cleanup, cli, daemon, install, memory, preview, show};
+use route_syncer::{check, cleanup, cli, daemon, install, memory, preview, privileges, show};
 use tokio::runtime::Runtime;
 use tracing::error;
 use tracing_subscriber::EnvFilter;
@@ -75,6 +75,10 @@ fn answer(result: Result<ExitCode, Error>) -> ExitCode {
 fn run(options: Run) -> Result<(), Error> {
     let Run { daemon: options, dry_run } = options;
     let settings = settings(&options)?;
+    if !dry_run {
+        // Before there are threads, which have capabilities of their own.
+        privileges::keep_what_is_needed()?;
+    }
     runtime()?.block_on(async {
         match options.source {
             SourceKind::File => serve(nodes_file(options)?, settings, dry_run).await,
@@ -130,6 +134,7 @@ fn settings(options: &Daemon) -> Result<Settings, Error> {
         memory,
         conflist: options.conflist.clone(),
         subnet_env: options.subnet_env.clone(),
+        serve: options.serve.clone(),
     })
 }
 

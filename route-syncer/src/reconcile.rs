@@ -3,6 +3,7 @@
 
 mod effects;
 mod facts;
+mod meter;
 mod off_link;
 mod report;
 
@@ -11,10 +12,12 @@ use std::time::Instant;
 
 use ipnetwork::IpNetwork;
 use kernel::Rtnl;
+use tokio::sync::watch;
 use tracing::{error, info};
 
 use self::effects::turn_on_forwarding;
 use self::facts::{SourceTrouble, Told};
+use self::meter::Reasons;
 use crate::backoff::{Backoff, Retry};
 use crate::claims::Judged;
 use crate::decision;
@@ -28,6 +31,8 @@ use crate::observed::Observed;
 use crate::readiness;
 use crate::roster::Roster;
 use crate::run_dir::RunDir;
+use crate::serve::meters::Meters;
+use crate::serve::snapshot::Snapshot;
 use crate::settings::Settings;
 use crate::status::{Report, rows};
 use crate::tunnel;
@@ -62,6 +67,9 @@ pub struct Reconciler {
     /// What was said last, to say only what is new.
     said: Option<Report>,
     said_shadowed: BTreeSet<(IpNetwork, Foreign)>,
+    reasons: Reasons,
+    meters: Meters,
+    snapshots: watch::Sender<Snapshot>,
 }
 
 impl Reconciler {
@@ -92,16 +100,21 @@ impl Reconciler {
             announced: false,
             said: None,
             said_shadowed: BTreeSet::new(),
+            reasons: Reasons::default(),
+            meters: Meters::default(),
+            snapshots: watch::Sender::default(),
         })
     }
 
     /// Something that may have been the cause of failures has changed.
     pub fn hurry(&mut self) {
+        self.reasons.link = true;
         self.backoff.hurry(Instant::now());
     }
 
     /// Makes the next sync look at everything, also at what makes no events.
     pub fn distrust(&mut self) {
+        self.reasons.periodic = true;
         self.in_place = None;
         self.node_files.distrust();
     }
@@ -131,6 +144,7 @@ impl Reconciler {
             }
             Ok(well) => well,
         };
+        self.hand_out();
         self.retry = if well { None } else { Some(Retry::after(self.retry, now)) };
         Ok(())
     }
@@ -138,7 +152,7 @@ impl Reconciler {
     /// Returns whether all is well but for single routes, which are retried for themselves.
     fn try_sync(&mut self, now: Instant) -> Result<bool, Error> {
         let mut rtnl = Rtnl::open()?;
-        let mut observed = Observed::read(&mut rtnl)?;
+        let mut observed = self.read(&mut rtnl)?;
         let judged = decision::judge_all(&self.roster, &observed, &self.settings);
         let mut problems = self.refuse_off_link(&judged)?;
         problems.extend(self.make_devices(&mut rtnl, &judged, &mut observed)?);
@@ -153,7 +167,7 @@ impl Reconciler {
         problems.extend(problem);
         if changed || gone {
             // What counts is not what was sent but what is there.
-            observed = Observed::read(&mut rtnl)?;
+            observed = self.read(&mut rtnl)?;
         }
         self.tunnel.clone_from(&observed.tunnel);
         let left = self.difference(&observed);
@@ -170,6 +184,11 @@ impl Reconciler {
         let well = problems.is_empty();
         self.say(problems, rows, &left)?;
         Ok(well)
+    }
+
+    fn read(&self, rtnl: &mut Rtnl) -> kernel::Result<Observed> {
+        self.meters.readings.inc();
+        Observed::read(rtnl)
     }
 
     /// Tells plugins that it is known what the routes should be, and that they are there.

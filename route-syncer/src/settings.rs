@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ipnetwork::IpNetwork;
 
 use crate::off_link::OffLink;
+use crate::serve::options::ServeOptions;
 
 /// What the administrator decides.
 #[derive(Clone, Debug)]
@@ -30,4 +31,6 @@ pub struct Settings {
     pub conflist: Option<PathBuf>,
     /// The file to write this node's subnet to, as flannel does.
     pub subnet_env: Option<PathBuf>,
+    /// How the daemon can be asked.
+    pub serve: ServeOptions,
 }

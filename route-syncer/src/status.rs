@@ -63,6 +63,9 @@ pub struct Row {
     /// Since when the node is held; null if it is not.
     #[serde(rename = "heldSince")]
     pub held_since: Option<String>,
+    /// Why the claim is refused, in one word ([`crate::claims::Refusal::reason`]); null if it is not.
+    #[serde(default)]
+    pub reason: Option<String>,
     /// More about the state; empty if there is nothing more to say.
     pub detail: String,
 }
@@ -187,10 +190,25 @@ pub fn rows(
                 route_state(claim.cidr, there, left, &missing, failure)
             }
         };
+        let reason = match verdict {
+            Verdict::Refused(refusal) => Some(refusal.reason().to_owned()),
+            _ => None,
+        };
         let via = claim.gateway.filter(|_| *verdict != Verdict::Own);
         let (node, pod_cidr) = (claim.node.clone(), claim.cidr.to_string());
         let held_since = claim.held_since.clone();
-        Row { node, pod_cidr, via, device, vtep: end, unreachable, state, held_since, detail }
+        Row {
+            node,
+            pod_cidr,
+            via,
+            device,
+            vtep: end,
+            unreachable,
+            state,
+            held_since,
+            reason,
+            detail,
+        }
     };
     judged.iter().map(row).collect()
 }

@@ -6,6 +6,7 @@ use kernel::Rtnl;
 use tracing::{debug, info, warn};
 
 use super::Reconciler;
+use super::meter::place;
 use crate::apply::apply;
 use crate::claims::{Judged, Verdict};
 use crate::difference::Change;
@@ -61,17 +62,14 @@ impl Reconciler {
             (may_add || !matches!(change, Change::Add(_)))
                 && self.backoff.may_try(change.route().destination, now)
         });
-        let mut made = [0; 3];
-        for (change, answer) in changes.iter().zip(apply(rtnl, &changes)?) {
+        let (mut made, began) = ([0; 3], Instant::now());
+        let answers = apply(rtnl, &changes)?;
+        for (change, answer) in changes.iter().zip(answers) {
             let destination = change.route().destination;
             match answer {
                 Ok(()) => {
                     debug!("made: {change:?}");
-                    made[match change {
-                        Change::Add(_) => 0,
-                        Change::Replace(_) => 1,
-                        Change::Delete(_) => 2,
-                    }] += 1;
+                    made[place(change)] += 1;
                 }
                 Err(problem) => {
                     if self.backoff.failed(destination, problem.to_string(), now) {
@@ -79,6 +77,9 @@ impl Reconciler {
                     }
                 }
             }
+        }
+        if !changes.is_empty() {
+            self.count_changes(made, began);
         }
         if made != [0; 3] {
             info!("routes: {} added, {} replaced, {} removed", made[0], made[1], made[2]);

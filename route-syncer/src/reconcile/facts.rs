@@ -1,5 +1,7 @@
 //! What the source tells, and how it is remembered.
 
+use std::time::Instant;
+
 use ipnetwork::IpNetwork;
 use tracing::{error, info, warn};
 
@@ -13,6 +15,8 @@ use crate::source::{List, SourceError, Update, nodes};
 pub(super) struct SourceTrouble {
     pub(super) words: String,
     pub(super) since: String,
+    /// The same, to measure by.
+    pub(super) at: Instant,
 }
 
 /// What a source says beside the nodes.
@@ -39,6 +43,7 @@ impl Reconciler {
     /// # Errors
     /// The source refuses this node.
     pub fn take(&mut self, update: Update) -> Result<(), Error> {
+        self.reasons.told.get_or_insert_with(Instant::now);
         match update {
             Update::Nodes(list) => self.take_list(list),
             Update::Remembered(list) => {
@@ -59,8 +64,9 @@ impl Reconciler {
         if before.as_ref().is_none_or(|before| before.words != words) {
             error!("the source is broken, the last good list of nodes is kept: {words}");
         }
-        let since = before.map_or_else(clock::now, |before| before.since);
-        self.source_error = Some(SourceTrouble { words, since });
+        let (since, at) = before
+            .map_or_else(|| (clock::now(), Instant::now()), |before| (before.since, before.at));
+        self.source_error = Some(SourceTrouble { words, since, at });
     }
 
     fn take_list(&mut self, list: List) {

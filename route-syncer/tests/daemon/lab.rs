@@ -24,7 +24,7 @@ use nix::unistd::Pid;
 
 pub(crate) const PROTOCOL: u8 = 214;
 /// How long something that must happen may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTNLGRP_IPV6_ROUTE: u32 = 11;
 const NFNLGRP_NFTABLES: u32 = 7;
@@ -324,6 +324,14 @@ impl Daemon {
                 Err(_) => panic!("no {text:?} among:\n{}", lines.join("\n")),
             }
         }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
     /// Tells the daemon to stop, and returns its exit code.

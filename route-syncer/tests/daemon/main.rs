@@ -4,10 +4,12 @@
 mod check;
 mod cleanup;
 mod file_source;
+mod health;
 mod lab;
 mod masquerade;
 mod own_range;
 mod preview;
+mod privileges;
 mod repair;
 mod restart;
 mod tunnel;
