@@ -191,6 +191,10 @@ pub struct Status {
     /// Print JSON instead of a table.
     #[arg(long)]
     pub json: bool,
+
+    /// Go on, and show them again whenever something has changed (with --json, a document a line).
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// The options of `check`.

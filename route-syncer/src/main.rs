@@ -13,6 +13,7 @@ use route_syncer::cli::{
 use route_syncer::error::Error;
 use route_syncer::run_dir::RunDir;
 use route_syncer::settings::Settings;
+use route_syncer::show::watch::{self, Form};
 use route_syncer::source::etcd::client::Connection;
 use route_syncer::source::etcd::identity::identify;
 use route_syncer::source::etcd::keeper::Keeper;
@@ -209,7 +210,14 @@ fn say(lines: &[String]) {
 }
 
 fn status(options: &Status) -> Result<ExitCode, Error> {
-    let shown = show::ask(&RunDir::new(&options.run_dir))?;
+    let run_dir = RunDir::new(&options.run_dir);
+    if options.watch {
+        let form = if options.json { Form::Json } else { Form::Table };
+        let mut out = std::io::stdout();
+        let followed = watch::follow(&run_dir, form, &mut out);
+        return runtime()?.block_on(followed).map(|()| ExitCode::SUCCESS);
+    }
+    let shown = show::ask(&run_dir)?;
     let text = if options.json {
         serde_json::to_string_pretty(&shown).map_err(Error::Render)? + "\n"
     } else {

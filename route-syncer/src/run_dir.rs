@@ -61,6 +61,11 @@ impl RunDir {
         Self { folder: folder.into() }
     }
 
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Makes the folder if need be, and takes it for this process.
     ///
     /// # Errors
@@ -72,9 +77,16 @@ impl RunDir {
             source,
         })?;
         let open = File::options().create(true).truncate(false).write(true).open(self.path(LOCK));
-        let file = open.map_err(|source| self.io(LOCK, "open it", source))?;
+        let mut file = open.map_err(|source| self.io(LOCK, "open it", source))?;
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
-            Ok(_) => Ok(Lock { _file: file }),
+            Ok(_) => {
+                // Who watches the folder hears of a start by this, and of the end when it is closed.
+                let pid = format!("{}\n", std::process::id());
+                file.set_len(0)
+                    .and_then(|()| file.write_all(pid.as_bytes()))
+                    .map_err(|source| self.io(LOCK, "write it", source))?;
+                Ok(Lock { _file: file })
+            }
             Err(Errno::EAGAIN | Errno::EACCES) => {
                 Err(RunDirError::Locked { folder: self.folder.clone() })
             }
@@ -89,7 +101,8 @@ impl RunDir {
     /// # Errors
     /// The lock file is there and cannot be asked.
     pub fn is_locked(&self) -> Result<bool, RunDirError> {
-        let file = match File::options().write(true).open(self.path(LOCK)) {
+        // Not for writing: the end of that would look like a daemon's.
+        let file = match File::open(self.path(LOCK)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
             Err(source) => return Err(self.io(LOCK, "open it", source)),

@@ -1,5 +1,7 @@
 //! `route-syncer status`: what the daemon said, checked against the kernel as it is now.
 
+pub mod watch;
+
 use std::fmt::Write;
 
 use kernel::Rtnl;

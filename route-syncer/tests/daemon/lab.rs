@@ -151,6 +151,15 @@ impl Node {
         Daemon { child, log }
     }
 
+    /// Starts `status --watch` with these options: its log is what it prints.
+    pub(crate) fn watch_status(&self, options: &[&str]) -> Daemon {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_route-syncer"));
+        command.args(["status", "--watch", "--run-dir"]).arg(self.run_dir()).args(options);
+        let mut child = self.ns.run(|| command.stdout(Stdio::piped()).spawn()).unwrap().unwrap();
+        let log = lines(child.stdout.take().unwrap());
+        Daemon { child, log }
+    }
+
     /// What `diff` prints, and its exit code.
     pub(crate) fn diff(&self) -> (String, Option<i32>) {
         self.diff_with(&[])

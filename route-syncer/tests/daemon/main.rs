@@ -13,3 +13,4 @@ mod privileges;
 mod repair;
 mod restart;
 mod tunnel;
+mod watch;
