@@ -8,15 +8,16 @@ use crate::netlink::Message;
 
 pub(super) const NFTA_CHAIN_TABLE: u16 = 1;
 pub(super) const NFTA_CHAIN_NAME: u16 = 3;
-const NFTA_CHAIN_HOOK: u16 = 4;
+pub(super) const NFTA_CHAIN_HOOK: u16 = 4;
 pub(super) const NFTA_CHAIN_USE: u16 = 6;
 const NFTA_CHAIN_TYPE: u16 = 7;
-const NFTA_HOOK_HOOKNUM: u16 = 1;
+pub(super) const NFTA_HOOK_HOOKNUM: u16 = 1;
 const NFTA_HOOK_PRIORITY: u16 = 2;
 pub(super) const NFTA_RULE_TABLE: u16 = 1;
 pub(super) const NFTA_RULE_CHAIN: u16 = 2;
 pub(super) const NFTA_RULE_HANDLE: u16 = 3;
 pub(super) const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_RULE_POSITION: u16 = 6;
 pub(super) const NFTA_RULE_USERDATA: u16 = 7;
 
 /// Where packets enter a base chain.
@@ -108,6 +109,12 @@ impl Chain<'_> {
     /// Puts a rule before all others.
     pub fn insert(&self, expressions: &[Expression<'_>], text: &str) -> Message {
         self.new_rule(CREATE, expressions, RULE_COMMENT, text)
+    }
+
+    /// Puts a rule before the one of this handle; `ENOENT` if the chain has none.
+    pub fn insert_before(&self, handle: u64, expressions: &[Expression<'_>]) -> Message {
+        let rule = self.insert(expressions, "");
+        rule.put(NFTA_RULE_POSITION, &handle.to_be_bytes())
     }
 
     fn new_rule(

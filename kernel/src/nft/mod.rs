@@ -7,6 +7,7 @@
 //! holds the owner's keys, written in the same transaction, so that an owner's things can be found
 //! by one name and without listing anybody else's.
 
+mod base;
 mod chain;
 mod element;
 mod expression;
@@ -23,6 +24,7 @@ mod table;
 mod tests;
 mod xtables;
 
+pub use base::ForwardChain;
 pub use chain::{Chain, Hook};
 pub use element::Element;
 pub use expression::{Expression, Verdict};

@@ -28,6 +28,7 @@ const NFTA_PAYLOAD_LEN: u16 = 4;
 const NFTA_CMP_OP: u16 = 2;
 const NFTA_CMP_DATA: u16 = 3;
 const NFTA_IMMEDIATE_DATA: u16 = 2;
+const NFTA_TARGET_NAME: u16 = 1;
 
 /// A rule as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +81,23 @@ impl RuleInfo {
         })
     }
 
+    /// Whether no packet comes past the rule, whatever it is: it has no condition, and drops or
+    /// rejects.
+    pub fn stops_all(&self) -> bool {
+        let mut stops = false;
+        for step in self.steps() {
+            match step.name.as_str() {
+                "counter" | "log" => {}
+                "reject" => stops = true,
+                "match" if step.text(NFTA_MATCH_NAME) == "comment" => {}
+                "target" if step.text(NFTA_TARGET_NAME) == "REJECT" => stops = true,
+                "immediate" if step.verdict() == Some(libc::NF_DROP) => stops = true,
+                _ => return false,
+            }
+        }
+        stops
+    }
+
     /// The one address that this field must have; `None` if the rule does not ask for one.
     pub fn address(&self, field: Field) -> Option<IpAddr> {
         self.steps().zip(self.steps().skip(1)).find_map(|(load, compare)| {
@@ -114,6 +132,16 @@ impl<'a> Step<'a> {
         let attributes = element.nested();
         let name = attributes.get(NFTA_EXPR_NAME)?.text();
         Some(Step { name, data: attributes.get(NFTA_EXPR_DATA)?.nested() })
+    }
+
+    fn text(&self, kind: u16) -> String {
+        self.data.get(kind).map(|found| found.text()).unwrap_or_default()
+    }
+
+    /// The verdict that it gives, if it does.
+    fn verdict(&self) -> Option<i32> {
+        let verdict = self.data.get(NFTA_IMMEDIATE_DATA)?.nested().get(NFTA_DATA_VERDICT)?;
+        Some(verdict.nested().get(NFTA_VERDICT_CODE)?.u32_be()? as i32)
     }
 
     /// The attributes, if the expression is of this name.

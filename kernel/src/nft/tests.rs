@@ -289,3 +289,53 @@ fn a_change_of_what_was_seen_is_refused_when_somebody_else_was_first() {
     nft.commit_at(seen, &[TABLE.delete()]).unwrap();
     assert_eq!(nft.tables().unwrap(), []);
 }
+
+#[test]
+fn chains_that_packets_pass_are_told_with_what_they_do() {
+    let ns = NetNs::create().unwrap();
+    let mut nft = Nft::open_in(&ns).unwrap();
+    assert_eq!(nft.forward_chains().unwrap(), []);
+    let filter = Table { family: Family::Ip, name: "filter" };
+    let forward = Chain { table: filter, name: "FORWARD" };
+    let other = Chain { table: filter, name: "OTHER" };
+    nft.commit(&[filter.add(), forward.add_at(Hook::Forward), other.add()]).unwrap();
+    let found = ForwardChain {
+        family: Family::Ip,
+        table: "filter".into(),
+        name: "FORWARD".into(),
+        drops: false,
+    };
+    assert_eq!(nft.forward_chains().unwrap(), [found]);
+}
+
+#[test]
+fn a_rule_is_put_before_another_that_stops_all() {
+    let ns = NetNs::create().unwrap();
+    let mut nft = Nft::open_in(&ns).unwrap();
+    let table = Table { family: Family::Ip, name: "filter" };
+    let chain = Chain { table, name: "FORWARD" };
+    let drop = [Expression::Counter, Expression::Act(Verdict::Drop)];
+    let some = Expression::Matches {
+        field: Field::Source,
+        network: vec![10, 0, 0, 0],
+        prefix: 8,
+        negated: false,
+    };
+    let conditional = [some, Expression::Act(Verdict::Drop)];
+    let accept = [Expression::Act(Verdict::Accept)];
+    let changes = [
+        table.add(),
+        chain.add_at(Hook::Forward),
+        chain.append(&conditional, ""),
+        chain.append(&accept, ""),
+        chain.append(&drop, ""),
+    ];
+    nft.commit(&changes).unwrap();
+    let stops = |nft: &mut Nft| -> Vec<bool> {
+        nft.rules_of(&chain).unwrap().iter().map(RuleInfo::stops_all).collect()
+    };
+    assert_eq!(stops(&mut nft), [false, false, true]);
+    let last = nft.rules_of(&chain).unwrap()[2].handle;
+    nft.commit(&[chain.insert_before(last, &accept)]).unwrap();
+    assert_eq!(stops(&mut nft), [false, false, false, true]);
+}
