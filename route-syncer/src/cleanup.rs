@@ -8,6 +8,7 @@ use tracing::error;
 use crate::apply::apply;
 use crate::difference::{Change, unreachable};
 use crate::error::Error;
+use crate::host::accept;
 use crate::masquerade;
 use crate::memory;
 use crate::observed::{Observed, Route};
@@ -26,7 +27,8 @@ pub struct Done {
     pub complete: bool,
 }
 
-/// Removes our routes, the tunnel's devices with all that is on them, the masquerade table, and the daemon's files in both folders. What cannot be
+/// Removes our routes, the tunnel's devices with all that is on them, the masquerade table, what lets
+/// Pods through the packet filter, and the daemon's files in both folders. What cannot be
 /// removed stops nothing else; it is logged.
 ///
 /// Without a protocol the routes are those of the number that the last daemon had, or `default`.
@@ -45,6 +47,7 @@ pub fn cleanup(
     done.note(remove(protocol, |_| true));
     done.note(remove_tunnel());
     done.note(remove_table());
+    done.note(remove_way_through());
     // Last: until all else is gone they tell what there is.
     if done.complete {
         done.note(run_dir.remove_files(&lock).map(files).map_err(Error::from));
@@ -120,6 +123,12 @@ fn forget_list(path: &Path) -> Result<Vec<String>, Error> {
     let removed = replace::remove(path);
     let removed = removed.map_err(|source| Error::Memory { path: path.into(), source })?;
     Ok(files(removed.then(|| path.to_owned())))
+}
+
+fn remove_way_through() -> Result<Vec<String>, Error> {
+    let removed = accept::remove()?;
+    let words = || format!("removed the chains {} and the rules that lead there", accept::OURS);
+    Ok(removed.then(words).into_iter().collect())
 }
 
 fn files(paths: impl IntoIterator<Item = std::path::PathBuf>) -> Vec<String> {

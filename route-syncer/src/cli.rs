@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnetwork::IpNetwork;
 
+use crate::host::options::HostOptions;
 use crate::off_link::OffLinkOptions;
 use crate::serve::options::ServeOptions;
 use crate::source::etcd::options::EtcdOptions;
@@ -164,6 +165,10 @@ pub struct Daemon {
     #[arg(long, value_name = "PATH", num_args = 0..=1,
           default_missing_value = subnet_env::DEFAULT_PATH)]
     pub subnet_env: Option<PathBuf>,
+
+    /// What is not done about the host.
+    #[command(flatten)]
+    pub host: HostOptions,
 
     /// How the daemon can be asked.
     #[command(flatten)]

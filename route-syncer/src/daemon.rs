@@ -96,8 +96,11 @@ fn note(reconciler: &mut Reconciler, events: &[Event]) -> bool {
     if events.contains(&Event::Link) {
         reconciler.hurry();
     }
+    if events.iter().any(|event| matches!(event, Event::Host | Event::Overrun)) {
+        reconciler.distrust_host();
+    }
     events.iter().any(|event| match *event {
-        Event::Link | Event::Overrun => true,
+        Event::Link | Event::Host | Event::Overrun => true,
         Event::Neighbour(link) => reconciler.has_tunnel(link),
         Event::Route { destination, protocol } => reconciler.concerns(destination, protocol),
     })

@@ -50,6 +50,7 @@ mod tests {
 
     use super::*;
     use crate::claims::{Refusal, Verdict};
+    use crate::host::options::HostOptions;
     use crate::observed::Link;
     use crate::off_link::OffLink;
     use crate::serve::options::ServeOptions;
@@ -76,6 +77,7 @@ mod tests {
             run_dir: "/nowhere".into(),
             conflist: None,
             subnet_env: None,
+            host: HostOptions::default(),
             serve: ServeOptions::default(),
         }
     }

@@ -9,7 +9,7 @@
 //! - [`decision`] is all of that up to the change, without effects, under the administrator's
 //!   [`settings`];
 //! - [`tunnel`] is how nodes behind a router are reached, if [`off_link`] says so;
-//! - [`masquerade`] and [`forwarding`] do for packets what routes do not;
+//! - [`masquerade`] and [`host`] do for packets what routes do not;
 //! - [`reconcile`] is one such sync; [`daemon`] decides when there is one, woken by the source and
 //!   by the kernel's events ([`monitor`]);
 //! - [`status`] and [`show`] tell people, [`readiness`] tells plugins, and [`node_files`] tell
@@ -38,7 +38,7 @@ pub mod decision;
 pub mod desired;
 pub mod difference;
 pub mod error;
-pub mod forwarding;
+pub mod host;
 pub mod install;
 pub mod masquerade;
 pub mod memory;

@@ -135,6 +135,7 @@ fn settings(options: &Daemon) -> Result<Settings, Error> {
         memory,
         conflist: options.conflist.clone(),
         subnet_env: options.subnet_env.clone(),
+        host: options.host.clone(),
         serve: options.serve.clone(),
     })
 }

@@ -17,7 +17,9 @@ use crate::claims::{Judged, Verdict as ClaimVerdict};
 use crate::ranges;
 use crate::source::Node;
 
-const TABLE: Table<'static> = Table { family: Family::Inet, name: "cbr0_cluster" };
+/// The name of the table of the masquerade rules.
+pub const TABLE_NAME: &str = "cbr0_cluster";
+const TABLE: Table<'static> = Table { family: Family::Inet, name: TABLE_NAME };
 const CHAIN: Chain<'static> = Chain { table: TABLE, name: "postrouting" };
 const OWN4: Set<'static> = set("own_pods4", KeyType::Ipv4);
 const OWN6: Set<'static> = set("own_pods6", KeyType::Ipv6);

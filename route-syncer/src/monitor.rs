@@ -24,10 +24,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::error::Error;
 
+mod filter;
+
 /// The receive buffer in bytes. The default holds about 250 events, this one some 10,000.
 const BUFFER: usize = 8 << 20;
-/// `RTNLGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`.
-const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+/// `NFNLGRP_NFTABLES`.
+const TABLES: u32 = 7;
+/// `RTNLGRP_LINK`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV6_IFADDR`, `_IPV6_ROUTE`,
+/// `_IPV4_NETCONF`, `_IPV6_NETCONF`.
+const GROUPS: [u32; 7] = [1, 5, 7, 9, 11, 24, 25];
 /// `RTNLGRP_NEIGH`. It tells of each Pod that talks, too, and so is listened to only where it must be.
 const NEIGHBOURS: u32 = 3;
 /// The length of `struct rtmsg`, and where it has the prefix length and the protocol.
@@ -36,6 +41,13 @@ const ROUTE_PREFIX: usize = 1;
 const ROUTE_PROTOCOL: usize = 5;
 /// Where `struct ndmsg` has the index of the link.
 const NEIGHBOUR_LINK: usize = 4;
+
+/// Of `linux/netconf.h`: settings of links.
+const RTM_NEWNETCONF: u16 = 80;
+const RTM_DELNETCONF: u16 = 81;
+const NETCONF_HEADER: usize = 4;
+const NETCONFA_IFINDEX: u16 = 1;
+const ALL_LINKS: i32 = -1;
 
 /// Something changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +63,9 @@ pub enum Event {
     },
     /// A neighbour or a forwarding entry came, went or changed on the link of this index.
     Neighbour(u32),
+    /// What we have in the packet filter, or what passed packets meet there, may have changed, or
+    /// a setting of all links.
+    Host,
     /// Events were lost: anything may have changed.
     Overrun,
 }
@@ -88,9 +103,10 @@ impl Monitor {
         for &group in groups {
             socket.subscribe(group)?;
         }
+        let sockets: Vec<Socket> = std::iter::once(socket).chain(tables()).collect();
         let (sender, heard) = unbounded_channel();
         let thread = std::thread::Builder::new().name("monitor".into());
-        thread.spawn(move || listen(socket, &sender)).map_err(Error::Monitor)?;
+        thread.spawn(move || listen(sockets, &sender)).map_err(Error::Monitor)?;
         Ok(Self { heard })
     }
 
@@ -106,22 +122,44 @@ impl Monitor {
 }
 
 /// Tells what it hears, until nobody wants to know or the socket fails.
-fn listen(mut socket: Socket, sender: &UnboundedSender<Heard>) {
+fn listen(mut sockets: Vec<Socket>, sender: &UnboundedSender<Heard>) {
     loop {
-        let heard = wait(&socket).and_then(|()| Ok(drain(&mut socket)?));
+        let heard = wait(&sockets).and_then(|()| Ok(drain_all(&mut sockets)?));
         let failed = heard.is_err();
+        if heard.as_ref().is_ok_and(Vec::is_empty) {
+            // Others' doings in the packet filter are no reason to wake anybody.
+            continue;
+        }
         if sender.send(heard).is_err() || failed {
             return;
         }
     }
 }
 
-fn wait(socket: &Socket) -> Result<(), Error> {
-    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+/// Listens to the packet filter. Without nf_tables in the kernel, or the right to listen, there is
+/// the regular reading.
+fn tables() -> Option<Socket> {
+    let mut socket = Socket::open(Protocol::Netfilter).ok()?;
+    let _ = setsockopt(&socket, sockopt::RcvBufForce, &BUFFER);
+    socket.subscribe(TABLES).ok()?;
+    Some(socket)
+}
+
+fn wait(sockets: &[Socket]) -> Result<(), Error> {
+    let poll_in = |socket| PollFd::new(socket, PollFlags::POLLIN);
+    let mut fds: Vec<_> = sockets.iter().map(|socket| poll_in(socket.as_fd())).collect();
     match poll(&mut fds, PollTimeout::NONE) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(Error::Monitor(errno.into())),
     }
+}
+
+fn drain_all(sockets: &mut [Socket]) -> kernel::Result<Vec<Event>> {
+    let mut events = Vec::new();
+    for socket in sockets {
+        events.extend(drain(socket)?);
+    }
+    Ok(events)
 }
 
 fn drain(socket: &mut Socket) -> kernel::Result<Vec<Event>> {
@@ -129,7 +167,7 @@ fn drain(socket: &mut Socket) -> kernel::Result<Vec<Event>> {
     loop {
         match socket.events()? {
             Some(replies) => {
-                events.extend(replies.iter().map(event));
+                events.extend(replies.iter().filter_map(event));
                 return Ok(events);
             }
             None => events.push(Event::Overrun),
@@ -137,14 +175,25 @@ fn drain(socket: &mut Socket) -> kernel::Result<Vec<Event>> {
     }
 }
 
-fn event(reply: &Reply) -> Event {
-    match reply.kind {
+fn event(reply: &Reply) -> Option<Event> {
+    if reply.kind >> 8 == libc::NFNL_SUBSYS_NFTABLES as u16 {
+        return filter::concerns_us(reply).then_some(Event::Host);
+    }
+    Some(match reply.kind {
         libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
             Event::Route { destination: destination(reply), protocol: reply.u8_at(ROUTE_PROTOCOL) }
         }
         libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH => Event::Neighbour(reply.u32_at(NEIGHBOUR_LINK)),
+        RTM_NEWNETCONF | RTM_DELNETCONF => return is_about_all_links(reply).then_some(Event::Host),
         _ => Event::Link,
-    }
+    })
+}
+
+/// Whether a setting of all links has changed, such as forwarding. Each new link has such events
+/// of its own.
+fn is_about_all_links(reply: &Reply) -> bool {
+    let index = reply.attributes(NETCONF_HEADER).get(NETCONFA_IFINDEX);
+    index.is_some_and(|index| index.value == ALL_LINKS.to_ne_bytes())
 }
 
 fn destination(reply: &Reply) -> Option<IpNetwork> {

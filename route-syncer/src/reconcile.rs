@@ -15,7 +15,6 @@ use kernel::Rtnl;
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use self::effects::turn_on_forwarding;
 use self::facts::{SourceTrouble, Told};
 use self::meter::Reasons;
 use crate::backoff::{Backoff, Retry};
@@ -24,6 +23,7 @@ use crate::decision;
 use crate::desired::Desired;
 use crate::difference::{Difference, Foreign};
 use crate::error::Error;
+use crate::host::keeper::Keeper;
 use crate::masquerade::Scope;
 use crate::memory::Memory;
 use crate::node_files::{Facts, NodeFiles};
@@ -58,6 +58,7 @@ pub struct Reconciler {
     is_flat: bool,
     /// What was seen to be masqueraded; none if that has to be looked at.
     in_place: Option<Scope>,
+    host: Keeper,
     backoff: Backoff,
     /// Set while something else than single routes fails.
     retry: Option<Retry>,
@@ -82,6 +83,7 @@ impl Reconciler {
         let memory = settings.memory.as_deref();
         let Memory { roster, has_list } =
             Memory::recall(&run_dir, memory, &observed, settings.protocol)?;
+        let host = Keeper::new(settings.host.skip_host_setting.clone());
         Ok(Self {
             informed: has_list,
             roster,
@@ -95,6 +97,7 @@ impl Reconciler {
             tunnel: Seen::default(),
             is_flat: false,
             in_place: None,
+            host,
             backoff: Backoff::default(),
             retry: None,
             announced: false,
@@ -116,7 +119,14 @@ impl Reconciler {
     pub fn distrust(&mut self) {
         self.reasons.periodic = true;
         self.in_place = None;
+        self.host.distrust();
         self.node_files.distrust();
+    }
+
+    /// Makes the next sync look at the packet filter and at the host's settings.
+    pub fn distrust_host(&mut self) {
+        self.in_place = None;
+        self.host.distrust();
     }
 
     /// Whether a route of this protocol to this destination is any of our business.
@@ -157,7 +167,7 @@ impl Reconciler {
         let mut problems = self.refuse_off_link(&judged)?;
         problems.extend(self.make_devices(&mut rtnl, &judged, &mut observed)?);
         self.desired = decision::desired(&judged, &observed, &self.settings);
-        problems.extend(turn_on_forwarding(&judged, &observed));
+        problems.extend(self.settle_host(&judged, &observed));
         let (may_add, problem) = self.exempt(&judged);
         problems.extend(problem);
         let (changed, problem) = self.set_peers(&mut rtnl, &observed)?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 
+use crate::host::options::HostOptions;
 use crate::off_link::OffLink;
 use crate::serve::options::ServeOptions;
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub conflist: Option<PathBuf>,
     /// The file to write this node's subnet to, as flannel does.
     pub subnet_env: Option<PathBuf>,
+    /// What is not done about the host.
+    pub host: HostOptions,
     /// How the daemon can be asked.
     pub serve: ServeOptions,
 }

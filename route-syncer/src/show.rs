@@ -8,6 +8,7 @@ use kernel::Rtnl;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::host::{HostSetting, SettingState};
 use crate::observed::Observed;
 use crate::run_dir::RunDir;
 use crate::status::{Report, Row, recheck};
@@ -42,6 +43,11 @@ impl Shown {
             && self.report.source_error.is_none()
             && self.report.problems.is_empty()
             && self.report.routes.iter().all(|row| row.state.is_ok())
+            && self.lacking().next().is_none()
+    }
+
+    fn lacking(&self) -> impl Iterator<Item = &HostSetting> {
+        self.report.host_settings.iter().filter(|it| it.state == SettingState::Lacking)
     }
 
     /// The table, for people.
@@ -82,6 +88,11 @@ impl Shown {
         }
         for words in self.report.problems.iter().chain(&self.report.notes) {
             note(words);
+        }
+        for setting in
+            self.lacking().filter(|setting| !self.report.problems.contains(&setting.words))
+        {
+            note(&format!("host setting {}: {}", setting.name, setting.words));
         }
         notes
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,7 @@ use crate::backoff::Backoff;
 use crate::claims::{Judged, Verdict};
 use crate::desired::{Desired, NextHop};
 use crate::difference::{Difference, difference};
+use crate::host::HostSetting;
 use crate::observed::Observed;
 use crate::tunnel::Family;
 use crate::tunnel::peers::{self, Peer};
@@ -36,6 +38,12 @@ pub struct Report {
     pub problems: Vec<String>,
     /// A row for each claim.
     pub routes: Vec<Row>,
+    /// How the host is set up.
+    #[serde(default)]
+    pub host_settings: Vec<HostSetting>,
+    /// The network configuration that the daemon writes for container runtimes.
+    #[serde(default)]
+    pub conflist: Option<PathBuf>,
 }
 
 /// A claim and its state.

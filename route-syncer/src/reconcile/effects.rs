@@ -1,4 +1,4 @@
-//! What a sync does to the kernel: forwarding, the masquerade rules, the routes.
+//! What a sync does to the kernel: the host's settings, the masquerade rules, the routes.
 
 use std::time::Instant;
 
@@ -8,10 +8,10 @@ use tracing::{debug, info, warn};
 use super::Reconciler;
 use super::meter::place;
 use crate::apply::apply;
-use crate::claims::{Judged, Verdict};
+use crate::claims::Judged;
 use crate::difference::Change;
 use crate::error::Error;
-use crate::forwarding::{self, Families};
+use crate::host::Situation;
 use crate::masquerade::{self, Outcome, Scope};
 use crate::observed::Observed;
 use crate::source::Node;
@@ -47,6 +47,11 @@ impl Reconciler {
                 (true, Some(format!("what leaves the cluster is not masqueraded: {problem}")))
             }
         }
+    }
+
+    /// Sets and checks the host's settings. Returns what went wrong.
+    pub(super) fn settle_host(&mut self, judged: &[Judged], observed: &Observed) -> Vec<String> {
+        self.host.keep(&Situation::of(judged, observed), observed)
     }
 
     /// Makes what changes may be made now. Returns whether there were any.
@@ -85,24 +90,5 @@ impl Reconciler {
             info!("routes: {} added, {} replaced, {} removed", made[0], made[1], made[2]);
         }
         Ok(!changes.is_empty())
-    }
-}
-
-/// Turns on forwarding for the families of the claims that count. Returns what went wrong.
-pub(super) fn turn_on_forwarding(judged: &[Judged], observed: &Observed) -> Option<String> {
-    let counts = |judged: &&Judged| !matches!(judged.verdict, Verdict::Refused(_));
-    let mut families = Families::default();
-    for judged in judged.iter().filter(counts) {
-        families.ipv4 |= judged.claim.cidr.is_ipv4();
-        families.ipv6 |= judged.claim.cidr.is_ipv6();
-    }
-    match forwarding::turn_on(families, observed) {
-        Ok(written) => {
-            for key in written {
-                info!("turned on {key}");
-            }
-            None
-        }
-        Err(problem) => Some(format!("forwarding cannot be turned on: {problem}")),
     }
 }

@@ -26,6 +26,8 @@ impl Reconciler {
             notes: self.told.notes.clone(),
             problems,
             routes,
+            host_settings: self.host.settings().to_vec(),
+            conflist: self.settings.conflist.clone(),
         };
         for (destination, foreign) in left.shadowed.difference(&self.said_shadowed) {
             info!(

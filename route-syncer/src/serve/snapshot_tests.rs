@@ -26,6 +26,8 @@ fn snapshot(routes: Vec<Row>) -> Snapshot {
         notes: Vec::new(),
         problems: Vec::new(),
         routes,
+        host_settings: Vec::new(),
+        conflist: None,
     };
     Snapshot { synced: true, report: Some(report), ..Snapshot::default() }
 }

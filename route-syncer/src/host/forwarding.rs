@@ -2,6 +2,7 @@
 
 use kernel::sysctl::{self, SysctlError};
 
+use super::{Finding, Mode};
 use crate::observed::Observed;
 
 const IPV4: &str = "net/ipv4/ip_forward";
@@ -16,6 +17,34 @@ pub struct Families {
     pub ipv4: bool,
     /// Whether there are IPv6 ranges.
     pub ipv6: bool,
+}
+
+/// Turns on forwarding for the families in use, or looks whether it is on.
+pub fn settle(families: Families, observed: &Observed, mode: Mode) -> Finding {
+    let dotted = |keys: &[&str]| keys.join(" and ").replace('/', ".");
+    match mode {
+        Mode::Set => match turn_on(families, observed) {
+            Ok(written) if written.is_empty() => Finding::ok(""),
+            Ok(written) => {
+                let keys: Vec<&str> = written.iter().map(String::as_str).collect();
+                Finding::set(format!("turned on {}", dotted(&keys)))
+            }
+            Err(problem) => Finding::failed(format!("forwarding cannot be turned on: {problem}")),
+        },
+        Mode::Look => match lacking(families) {
+            Ok(keys) if keys.is_empty() => Finding::ok(""),
+            Ok(keys) => {
+                let remedies = keys.iter().map(|key| format!("sysctl -w {}=1", dotted(&[key])));
+                let remedies: Vec<_> = remedies.collect();
+                Finding::lacking(format!(
+                    "packets of Pods are dropped: {} is 0; turn it on: {}",
+                    dotted(&keys),
+                    remedies.join("; ")
+                ))
+            }
+            Err(problem) => Finding::failed(problem.to_string()),
+        },
+    }
 }
 
 /// Turns on forwarding for the families in use. It is never turned off: others may rely on it.

@@ -1,10 +1,13 @@
 //! `check`: what is wrong on this node, in words, each with its remedy.
 
-use kernel::sysctl::SysctlError;
+mod conflist;
+
+use kernel::Rtnl;
 
 use crate::error::Error;
-use crate::forwarding::{self, Families};
+use crate::host::{HostSetting, Mode, Name, SettingState, Situation, legacy, settle};
 use crate::masquerade;
+use crate::observed::Observed;
 use crate::run_dir::RunDir;
 use crate::show::{self, Shown};
 use crate::status::{Report, Row, State};
@@ -26,8 +29,9 @@ pub fn check(run_dir: &RunDir) -> Result<Vec<String>, Error> {
     wrong.extend(report.problems.iter().cloned());
     wrong.extend(report.routes.iter().filter(|row| !row.state.is_ok()).map(remedy));
     wrong.extend(nameless(&report));
-    wrong.extend(not_forwarding(&report)?);
+    wrong.extend(host(&report)?);
     wrong.extend(not_masquerading(&report)?);
+    wrong.extend(conflist::wrong(&report));
     Ok(wrong)
 }
 
@@ -69,17 +73,22 @@ fn nameless(report: &Report) -> Option<String> {
     })
 }
 
-fn not_forwarding(report: &Report) -> Result<Vec<String>, SysctlError> {
-    let mut families = Families::default();
-    for row in report.routes.iter().filter(|row| row.state != State::Refused) {
-        families.ipv6 |= row.pod_cidr.contains(':');
-        families.ipv4 |= !row.pod_cidr.contains(':');
+/// What the host is not set to, as it is now. What is left alone is not looked at.
+fn host(report: &Report) -> Result<Vec<String>, Error> {
+    let observed = Observed::read(&mut Rtnl::open()?)?;
+    let situation = Situation::of_report(report, &observed);
+    let state_is = |state| move |setting: &&HostSetting| setting.state == state;
+    let skipped = report.host_settings.iter().filter(state_is(SettingState::Skipped));
+    let skipped: Vec<Name> = skipped.map(|setting| setting.name).collect();
+    let settings = settle(&situation, &observed, &skipped, Mode::Look);
+    let lacking = settings.iter().filter(state_is(SettingState::Lacking));
+    let mut wrong: Vec<String> = lacking
+        .map(|setting| format!("host setting {}: {}", setting.name, setting.words))
+        .collect();
+    if !skipped.contains(&Name::ForwardAccept) {
+        wrong.extend(legacy::wrong());
     }
-    let words = |key: &str| {
-        let key = key.replace('/', ".");
-        format!("{key} is 0, so packets of Pods are dropped; turn it on: sysctl -w {key}=1")
-    };
-    Ok(forwarding::lacking(families)?.into_iter().map(words).collect())
+    Ok(wrong)
 }
 
 fn not_masquerading(report: &Report) -> kernel::Result<Option<String>> {
@@ -88,7 +97,7 @@ fn not_masquerading(report: &Report) -> kernel::Result<Option<String>> {
     let lacks = has_pods && !masquerade::is_there()?;
     Ok(lacks.then(|| {
         "the masquerade rules are gone or changed, so what Pods send out of the cluster gets no \
-         answer; a running daemon writes them again within a minute, a restart does so at once"
+         answer; a running daemon writes them again at once"
             .to_owned()
     }))
 }
