@@ -14,7 +14,7 @@ use crate::reconcile::Reconciler;
 use crate::run_dir::RunDir;
 use crate::serve::{self, answers::Desk, pulse};
 use crate::settings::Settings;
-use crate::source::Source;
+use crate::source::{Source, Term};
 
 /// Events come in bursts; what comes within this time after the first is handled with it.
 const BURST: Duration = Duration::from_millis(5);
@@ -38,7 +38,7 @@ pub async fn run(mut source: impl Source, settings: Settings) -> Result<(), Erro
     let mut reconciler = Reconciler::remember(settings, run_dir)?;
     let (mut pulse, hand) = pulse::pulse();
     if let Some(address) = address {
-        answer_at(address, hand, &reconciler).await?;
+        answer_at(address, hand, source.term(), &reconciler).await?;
     }
     let mut safety = Instant::now() + SAFETY;
     loop {
@@ -79,10 +79,11 @@ fn open_monitor(off_link: OffLink) -> Result<Monitor, Error> {
 async fn answer_at(
     address: SocketAddr,
     hand: pulse::Hand,
+    term: Option<Term>,
     reconciler: &Reconciler,
 ) -> Result<(), Error> {
     let listener = serve::listen(address).await?;
-    let desk = Desk::new(hand, reconciler.snapshots(), reconciler.meters());
+    let desk = Desk::new(hand, reconciler.snapshots(), term, reconciler.meters());
     tokio::spawn(serve::answer(listener, desk));
     Ok(())
 }

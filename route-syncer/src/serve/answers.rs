@@ -10,6 +10,7 @@ use super::gauges::Gauges;
 use super::meters::Meters;
 use super::pulse::Hand;
 use super::snapshot::Snapshots;
+use crate::source::Term;
 
 /// How long the loop may take for a turn. A sync of thousands of routes takes a second or two.
 const LONGEST_TURN: Duration = Duration::from_secs(30);
@@ -33,10 +34,10 @@ pub(super) struct Answer {
 
 impl Desk {
     /// Answers from these.
-    pub fn new(hand: Hand, snapshots: Snapshots, meters: &Meters) -> Self {
+    pub fn new(hand: Hand, snapshots: Snapshots, term: Option<Term>, meters: &Meters) -> Self {
         let mut registry = Registry::with_prefix("cbr0");
         meters.register(&mut registry);
-        registry.register_collector(Box::new(Gauges(snapshots.clone())));
+        registry.register_collector(Box::new(Gauges { snapshots: snapshots.clone(), term }));
         Self { hand, snapshots, registry }
     }
 

@@ -8,19 +8,27 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEnc
 use prometheus_client::metrics::MetricType;
 
 use super::snapshot::{Count, Snapshot, Snapshots};
+use crate::source::Term;
 use crate::status::State;
 
 /// The gauges.
 #[derive(Debug)]
-pub(super) struct Gauges(pub(super) Snapshots);
+pub(super) struct Gauges {
+    pub(super) snapshots: Snapshots,
+    /// How long the source takes this node for alive.
+    pub(super) term: Option<Term>,
+}
 
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let snapshot = self.0.borrow().clone();
+        let snapshot = self.snapshots.borrow().clone();
         let mut out = Out(&mut encoder);
         routes(&mut out, &snapshot)?;
         claims(&mut out, &snapshot)?;
-        source(&mut out, &snapshot)
+        source(&mut out, &snapshot)?;
+        let Some(left) = self.term.as_ref().and_then(Term::left) else { return Ok(()) };
+        let help = "Time until this node's lease expires unless it is kept alive";
+        out.one("lease_ttl_seconds", help, &left.as_secs_f64())
     }
 }
 

@@ -13,6 +13,8 @@ pub mod pause;
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
 use kernel::MacAddress;
@@ -95,8 +97,32 @@ pub enum Update {
     Refused(SourceError),
 }
 
+/// Until when a source takes this node for alive. Clones tell the same.
+#[derive(Clone, Debug, Default)]
+pub struct Term(Arc<Mutex<Option<Instant>>>);
+
+impl Term {
+    /// The node has given a sign of life that counts for so long.
+    pub fn renew(&self, ttl: Duration) {
+        if let Ok(mut until) = self.0.lock() {
+            *until = Some(Instant::now() + ttl);
+        }
+    }
+
+    /// The time that is left; zero if it is over, none if it never began.
+    pub fn left(&self) -> Option<Duration> {
+        let until = *self.0.lock().ok()?;
+        until.map(|until| until.saturating_duration_since(Instant::now()))
+    }
+}
+
 /// A source of facts.
 pub trait Source {
+    /// How long the source takes this node for alive, if it does so for a time only.
+    fn term(&self) -> Option<Term> {
+        None
+    }
+
     /// Waits for the next [`Update`]; the first call answers with the state as it is.
     ///
     /// Cancel-safe: a dropped future has lost no update.

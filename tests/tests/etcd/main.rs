@@ -7,5 +7,6 @@ mod fixture;
 mod formats;
 mod join;
 mod leases;
+mod metrics;
 mod outages;
 mod tls;

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::contents::{Contents, Layout, Stored};
 use super::options::EtcdOptions;
+use crate::source::Term;
 
 /// How long etcd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -101,12 +102,15 @@ pub struct Connection {
     options: ConnectOptions,
     /// The names of the keys.
     pub layout: Layout,
+    /// How long the lease holds that is kept alive by this.
+    pub(super) term: Term,
 }
 
 /// A connection.
 pub struct Etcd {
     pub(super) client: Client,
     pub(super) layout: Layout,
+    pub(super) term: Term,
     endpoint: String,
 }
 
@@ -149,6 +153,7 @@ impl Connection {
             endpoints: options.endpoints.clone(),
             options: connect,
             layout: Layout::new(&options.prefix),
+            term: Term::default(),
         })
     }
 
@@ -185,7 +190,7 @@ impl Connection {
             Err(_) => return Err(silent(endpoint)),
         };
         let (layout, endpoint) = (self.layout.clone(), endpoint.to_owned());
-        let etcd = Etcd { client, layout, endpoint };
+        let etcd = Etcd { client, layout, term: self.term.clone(), endpoint };
         let contents = etcd.list().await?;
         Ok((etcd, contents))
     }

@@ -22,7 +22,7 @@ use super::state::{State, StateFile};
 use super::value::Identity;
 use super::watch::Watch;
 use crate::clock;
-use crate::source::{HeldNode, List, Node, SourceError, Update};
+use crate::source::{HeldNode, List, Node, SourceError, Term, Update};
 
 /// How long to wait before connecting again: doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -116,6 +116,11 @@ impl Keeper {
     #[must_use]
     pub fn looking_on(self) -> Self {
         Self { looks_on: true, ..self }
+    }
+
+    /// How long this node's lease holds.
+    pub(super) fn term(&self) -> Term {
+        self.connection.term.clone()
     }
 
     /// Runs until nobody listens.

@@ -13,9 +13,6 @@ use super::key::Subnet;
 use super::own;
 use super::value::Identity;
 
-/// The longest time between two signs of life.
-const LONGEST: Duration = Duration::from_secs(300);
-
 impl Etcd {
     /// A new lease.
     pub(super) async fn grant(&self, ttl: Duration) -> Result<i64, EtcdError> {
@@ -24,14 +21,13 @@ impl Etcd {
         Ok(self.ask(client.grant(seconds, None)).await?.id())
     }
 
-    /// How often a lease must be kept alive; none if it is gone.
-    pub(super) async fn interval(&self, lease: i64) -> Result<Option<Duration>, EtcdError> {
+    /// How long a sign of life counts for a lease; none if it is gone.
+    pub(super) async fn granted(&self, lease: i64) -> Result<Option<Duration>, EtcdError> {
         let mut client = self.client.lease_client();
         let options = LeaseTimeToLiveOptions::new();
         let answer = self.ask(client.time_to_live(lease, Some(options))).await?;
         let granted = u64::try_from(answer.granted_ttl()).unwrap_or(0);
-        let third = Duration::from_secs(granted) / 3;
-        Ok((answer.ttl() > 0).then(|| third.min(LONGEST)))
+        Ok((answer.ttl() > 0).then(|| Duration::from_secs(granted)))
     }
 
     /// Keeps a lease alive.

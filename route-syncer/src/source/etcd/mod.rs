@@ -29,11 +29,12 @@ use tokio::task::JoinHandle;
 
 use self::client::EtcdError;
 use self::keeper::Keeper;
-use super::{Source, SourceError, Update};
+use super::{Source, SourceError, Term, Update};
 
 /// The source, run by a task of its own: a lease must be kept alive whatever else is done.
 pub struct EtcdSource {
     updates: UnboundedReceiver<Update>,
+    term: Term,
     task: JoinHandle<()>,
 }
 
@@ -41,11 +42,16 @@ impl EtcdSource {
     /// Starts to keep this node's lease and the picture of the others.
     pub fn start(keeper: Keeper) -> Self {
         let (sender, updates) = unbounded_channel();
-        Self { updates, task: tokio::spawn(keeper.run(sender)) }
+        let term = keeper.term();
+        Self { updates, term, task: tokio::spawn(keeper.run(sender)) }
     }
 }
 
 impl Source for EtcdSource {
+    fn term(&self) -> Option<Term> {
+        Some(self.term.clone())
+    }
+
     async fn next(&mut self) -> Update {
         let ended = || {
             let ended = EtcdError::Watch("the task that watches has ended".to_owned());
