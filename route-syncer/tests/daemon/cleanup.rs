@@ -2,13 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use kernel::nft::{Family, Nft, Table};
+use kernel::nft::{Chain, Expression, Family, Hook, Nft, Table, Verdict};
 use kernel::route::{Route, TABLE_MAIN, add};
 use nix::libc;
 
 use crate::lab::{Node, PROTOCOL, cidr, entries, ip};
 
 const THEIRS: Table<'static> = Table { family: Family::Inet, name: "theirs" };
+const FILTER: Table<'static> = Table { family: Family::Ip, name: "filter" };
+const FORWARD: Chain<'static> = Chain { table: FILTER, name: "FORWARD" };
+
+/// What is in the table of iptables-nft, of which a rule may be ours: chains, and rules of FORWARD.
+fn filter(node: &Node) -> (Vec<String>, usize) {
+    let mut nft = Nft::open_in(&node.ns).unwrap();
+    (nft.chains(&FILTER).unwrap(), nft.rules_of(&FORWARD).unwrap().len())
+}
 
 /// What others have in the main table. The kernel's own routes come and go with its addresses.
 fn foreign_routes(node: &mut Node) -> Vec<Route> {
@@ -39,7 +47,10 @@ fn node() -> Node {
         let standing_by = Route { priority: 5000, ..route };
         node.rtnl.request_all(&[add(&route), add(&standing_by)]).unwrap();
     }
-    Nft::open_in(&node.ns).unwrap().commit(&[THEIRS.add()]).unwrap();
+    let drop = [Expression::Act(Verdict::Drop)];
+    let closed = [FILTER.add(), FORWARD.add_at(Hook::Forward), FORWARD.append(&drop, "theirs")];
+    let changes = [vec![THEIRS.add()], closed.into()].concat();
+    Nft::open_in(&node.ns).unwrap().commit(&changes).unwrap();
     node
 }
 
@@ -60,16 +71,23 @@ fn p25_cleanup_removes_exactly_what_is_ours() {
     let dead = |to| Route { protocol: PROTOCOL, kind: libc::RTN_BLACKHOLE, ..Route::new(cidr(to)) };
     node.rtnl.request_all(&[add(&dead("10.0.8.0/24")), add(&dead("fd00:8::/64"))]).unwrap();
     assert_eq!(node.routes().len(), 4);
-    assert_eq!(tables(&node), set(&["cbr0_cluster", "theirs"]));
+    assert_eq!(tables(&node), set(&["cbr0_cluster", "filter", "theirs"]));
+    assert_eq!(filter(&node), (vec!["FORWARD".to_owned(), "CBR0-FORWARD".to_owned()], 2));
 
     let (said, code) = node.call(&arguments);
     assert_eq!(code, Some(0), "{said}");
-    for words in ["removed 4 routes of protocol 214", "masquerade rules", "/etcd.json"] {
+    for words in [
+        "removed 4 routes of protocol 214",
+        "masquerade rules",
+        "chains CBR0-FORWARD",
+        "/etcd.json",
+    ] {
         assert!(said.contains(words), "{said}");
     }
     assert_eq!(node.routes(), [""; 0]);
     assert_eq!(foreign_routes(&mut node), before);
-    assert_eq!(tables(&node), set(&["theirs"]));
+    assert_eq!(tables(&node), set(&["filter", "theirs"]));
+    assert_eq!(filter(&node), (vec!["FORWARD".to_owned()], 1));
     assert_eq!(names(&node), set(&["route-syncer.lock", "theirs"]));
     assert!(!state_dir.join("etcd.json").exists());
 

@@ -417,7 +417,7 @@ fn pod_route(event: &Reply) -> Option<(bool, IpNetwork)> {
     (pods && main && !kernels).then_some((event.kind == libc::RTM_NEWROUTE, destination))
 }
 
-fn wait_readable(fd: &impl AsFd, end: Instant) {
+pub(crate) fn wait_readable(fd: &impl AsFd, end: Instant) {
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap();

@@ -5,6 +5,7 @@ mod check;
 mod cleanup;
 mod file_source;
 mod health;
+mod host;
 mod lab;
 mod masquerade;
 mod own_range;
