@@ -18,6 +18,10 @@
 //! cluster. So such a list is not proof by itself, and a large shrink is held ([`crate::roster`])
 //! until the Nodes are listed again, or a later list lacks fewer of them. It is the same for the
 //! first list, measured against what is remembered from the last run.
+//!
+//! What is not noticed: an API server restored from a backup may go on with a watch from a version
+//! that it has not come to yet, and be silent until it has. (Kubernetes' own clients are blind then
+//! too; restore etcd with `--bump-revision`, or start the daemons again.)
 
 pub mod access;
 pub mod api;
