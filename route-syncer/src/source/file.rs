@@ -18,6 +18,8 @@ use super::{Node, Source, SourceError, Update};
 
 /// How long to wait before looking again for a folder that is gone: nothing tells when it is back.
 const FOLDER_RETRY: Duration = Duration::from_secs(1);
+/// Hundreds of thousands of nodes; what is larger is no list, and would not fit into memory.
+const LARGEST: u64 = 64 << 20;
 /// Room for several events with the longest name.
 const EVENTS: usize = 4096;
 
@@ -161,9 +163,13 @@ impl NodesFile {
 
     fn text(&self) -> Result<String, FileError> {
         let read = || {
+            let metadata = self.path.metadata()?;
             // Opening a FIFO would wait for a writer.
-            if !self.path.metadata()?.is_file() {
+            if !metadata.is_file() {
                 return Err(io::Error::other("it is not a file"));
+            }
+            if metadata.len() > LARGEST {
+                return Err(io::Error::other(format!("it has more than {LARGEST} bytes")));
             }
             std::fs::read_to_string(&self.path)
         };

@@ -190,3 +190,21 @@ fn what_is_not_a_file_is_refused() {
         assert!(text.contains("not a file"), "{text}");
     });
 }
+
+#[test]
+fn what_is_too_large_or_no_text_is_refused_until_it_is_put_right() {
+    run(async {
+        let mut lab = Lab::with(&list("a"));
+        assert_eq!(lab.next().await.unwrap(), "a");
+        // Of this size, but with nothing on the disk.
+        fs::File::create(lab.path("new")).unwrap().set_len(LARGEST + 1).unwrap();
+        fs::rename(lab.path("new"), lab.path("conf/nodes.json")).unwrap();
+        assert!(lab.next().await.unwrap_err().contains("more than"));
+        fs::write(lab.path("new"), b"[\xff]").unwrap();
+        fs::rename(lab.path("new"), lab.path("conf/nodes.json")).unwrap();
+        assert!(lab.next().await.unwrap_err().contains("UTF-8"));
+        fs::write(lab.path("new"), list("b")).unwrap();
+        fs::rename(lab.path("new"), lab.path("conf/nodes.json")).unwrap();
+        assert_eq!(lab.next().await.unwrap(), "b");
+    });
+}
