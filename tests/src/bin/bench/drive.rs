@@ -50,6 +50,29 @@ pub(crate) fn measure(subject: &str, case: Case, runs: usize) -> Result<CaseReco
     Ok(CaseRecord { title: case.title, unit: case.unit, rows })
 }
 
+/// Measures a case by one turn of each lane, which comes without any to warm up.
+///
+/// # Errors
+/// The first of a lane's.
+pub(crate) fn measure_once(subject: &str, case: Case) -> Result<CaseRecord> {
+    let title = format!("{subject}: {}", case.title);
+    let mut progress = Progress::begin(title.clone());
+    progress.say("one turn");
+    let mut lanes = Vec::new();
+    {
+        let _watch = Watch::over(title, watch::LONG_TURN);
+        for mut lane in (case.prepare)()? {
+            let taken = vec![(lane.turn)()?];
+            lanes.push(Measured { name: String::new(), lane, turns: 1, taken });
+        }
+    }
+    let rows = rows(&lanes);
+    drop(lanes);
+    removal::wait()?;
+    progress.end();
+    Ok(CaseRecord { title: case.title, unit: case.unit, rows })
+}
+
 /// A lane, and what its turns gave.
 struct Measured {
     /// What it is called where it hangs.

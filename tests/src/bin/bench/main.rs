@@ -35,6 +35,7 @@ mod rates;
 mod record;
 mod removal;
 mod rival;
+mod routes;
 mod statistics;
 mod subject;
 mod suite;

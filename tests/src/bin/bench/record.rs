@@ -77,10 +77,16 @@ pub(crate) enum Unit {
     /// Throughput.
     #[serde(rename = "Mbit/s")]
     MegabitsPerSecond,
+    /// Memory.
+    #[serde(rename = "MiB")]
+    Mebibytes,
+    /// Each row names its own.
+    #[serde(rename = "as named")]
+    Named,
 }
 
 impl Unit {
-    /// All, in the order in which a plot has them.
+    /// Those that a plot has, in its order.
     pub(crate) const ALL: [Unit; 4] =
         [Unit::Milliseconds, Unit::Microseconds, Unit::GigabitsPerSecond, Unit::MegabitsPerSecond];
 
@@ -91,6 +97,8 @@ impl Unit {
             Unit::Microseconds => "µs",
             Unit::GigabitsPerSecond => "Gbit/s",
             Unit::MegabitsPerSecond => "Mbit/s",
+            Unit::Mebibytes => "MiB",
+            Unit::Named => "as named",
         }
     }
 }

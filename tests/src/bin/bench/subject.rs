@@ -6,7 +6,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::record::{Cost, Unit};
 use crate::suite::Suite;
-use crate::{bridge, chain, data_path, ipam, portmap, profile, ptp, rates};
+use crate::{bridge, chain, data_path, ipam, portmap, profile, ptp, rates, routes};
 
 /// Something that is measured.
 pub(crate) trait Subject {
@@ -18,6 +18,11 @@ pub(crate) trait Subject {
 
     /// The comparisons it consists of, in their order.
     fn cases(&self, setting: &Setting) -> Vec<Case>;
+
+    /// Comparisons whose turn takes a minute: each is taken once.
+    fn long_cases(&self, _setting: &Setting) -> Vec<Case> {
+        Vec::new()
+    }
 
     /// What is counted and not timed.
     ///
@@ -38,6 +43,7 @@ pub(crate) fn all() -> Vec<Box<dyn Subject>> {
         Box::new(chain::Chain),
         Box::new(rates::Rates),
         Box::new(data_path::DataPath),
+        Box::new(routes::Routes),
         Box::new(profile::Profile),
     ]
 }

@@ -12,6 +12,8 @@ use crate::say;
 pub(crate) const CALL: Duration = Duration::from_secs(60);
 /// Longer than a turn, which is of several calls.
 pub(crate) const TURN: Duration = Duration::from_secs(120);
+/// Longer than a turn that is taken once.
+pub(crate) const LONG_TURN: Duration = Duration::from_secs(300);
 /// Longer than the scenes of a case take to build, with a thousand Pods on each.
 pub(crate) const PREPARATION: Duration = Duration::from_secs(300);
 

@@ -68,6 +68,11 @@ fn measure(
         print!("{}", table::case(subject.name(), &case));
         measured.cases.push(case);
     }
+    for case in subject.long_cases(setting).into_iter().filter(is_wanted) {
+        let case = drive::measure_once(subject.name(), case)?;
+        print!("{}", table::case(subject.name(), &case));
+        measured.cases.push(case);
+    }
     if wanted.is_none() {
         measured.costs = subject.costs(setting)?;
     }
