@@ -30,6 +30,11 @@ use tracing::error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+/// The allocator of musl asks the kernel for nearly every list that it gives out, and again when that
+/// is given back: with it, most of a sync's system calls were `mmap` and `munmap`.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// It cannot be told.
 const UNKNOWN: u8 = 2;
 

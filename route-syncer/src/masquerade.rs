@@ -86,22 +86,37 @@ impl Scope {
     }
 }
 
-/// Makes the kernel masquerade this and nothing else of ours.
-pub fn sync(scope: &Scope) -> Outcome {
-    let open = Nft::open();
-    let mut nft = match open {
-        Ok(nft) => nft,
-        Err(error) => return Outcome::Absent(error),
-    };
-    match write_difference(&mut nft, scope) {
-        Ok(written) => Outcome::InPlace { written },
-        Err(error) => match nft.tables() {
-            Ok(tables) if tables.contains(&(TABLE.family, TABLE.name.to_owned())) => {
-                Outcome::Stale(error)
+/// Who keeps the rules.
+///
+/// Its socket stays open: whoever closes one waits until all that transactions deleted before is
+/// forgotten, ten milliseconds and more, and new routes would wait for that.
+#[derive(Debug, Default)]
+pub struct Masquerade {
+    nft: Option<Nft>,
+}
+
+impl Masquerade {
+    /// Makes the kernel masquerade this and nothing else of ours.
+    pub fn sync(&mut self, scope: &Scope) -> Outcome {
+        let open = || Nft::open();
+        let mut nft = match self.nft.take().map_or_else(open, Ok) {
+            Ok(nft) => nft,
+            Err(error) => return Outcome::Absent(error),
+        };
+        match write_difference(&mut nft, scope) {
+            Ok(written) => {
+                self.nft = Some(nft);
+                Outcome::InPlace { written }
             }
-            // Where tables cannot even be listed there are none: the kernel lacks nf_tables.
-            _ => Outcome::Absent(error),
-        },
+            // The next one has a new socket.
+            Err(error) => match nft.tables() {
+                Ok(tables) if tables.contains(&(TABLE.family, TABLE.name.to_owned())) => {
+                    Outcome::Stale(error)
+                }
+                // Where tables cannot even be listed there are none: the kernel lacks nf_tables.
+                _ => Outcome::Absent(error),
+            },
+        }
     }
 }
 

@@ -23,7 +23,7 @@ fn in_namespace(test: impl FnOnce()) {
 
 /// Syncs, and tells whether something was written.
 fn written(scope: &Scope) -> bool {
-    match sync(scope) {
+    match Masquerade::default().sync(scope) {
         Outcome::InPlace { written } => written,
         other => panic!("{other:?}"),
     }

@@ -24,7 +24,7 @@ use crate::desired::Desired;
 use crate::difference::{Difference, Foreign};
 use crate::error::Error;
 use crate::host::keeper::Keeper;
-use crate::masquerade::Scope;
+use crate::masquerade::{Masquerade, Scope};
 use crate::memory::Memory;
 use crate::node_files::{Facts, NodeFiles};
 use crate::observed::Observed;
@@ -59,6 +59,7 @@ pub struct Reconciler {
     /// What was seen to be masqueraded; none if that has to be looked at.
     in_place: Option<Scope>,
     host: Keeper,
+    masquerade: Masquerade,
     backoff: Backoff,
     /// Set while something else than single routes fails.
     retry: Option<Retry>,
@@ -98,6 +99,7 @@ impl Reconciler {
             is_flat: false,
             in_place: None,
             host,
+            masquerade: Masquerade::default(),
             backoff: Backoff::default(),
             retry: None,
             announced: false,

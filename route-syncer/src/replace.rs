@@ -12,16 +12,38 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// The folder or the disk does not take it. What was there is as it was then.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    place(path, content, mode, true)?;
+    sync_folder(path)
+}
+
+/// As [`replace`], but a crash of the machine may take it back, or leave half of it, until it is
+/// [`settle`]d: to wait for the disk takes longer than all else.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_soon(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    place(path, content, mode, false)
+}
+
+/// Makes a file outlive a crash of the machine.
+///
+/// # Errors
+/// The file cannot be opened, or the disk fails.
+pub fn settle(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    sync_folder(path)
+}
+
+fn place(path: &Path, content: &[u8], mode: u32, settled: bool) -> io::Result<()> {
     let temporary = temporary(path);
     let placed = remove(&temporary)
-        .and_then(|_| write_new(&temporary, content, mode))
+        .and_then(|_| write_new(&temporary, content, mode, settled))
         .and_then(|()| fs::rename(&temporary, path));
     if placed.is_err() {
         // Half a file is of no use; if it cannot go now, the next attempt removes it.
         let _ = fs::remove_file(&temporary);
     }
-    placed?;
-    sync_folder(path)
+    placed
 }
 
 /// The name that a file has until it is whole: in the same folder, so that it can be renamed, and
@@ -56,12 +78,12 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8], mode: u32, settled: bool) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(content)?;
     // The mode that a file is made with is cut by the umask.
     file.set_permissions(Permissions::from_mode(mode))?;
-    file.sync_all()
+    if settled { file.sync_all() } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::claims::Judged;
 use crate::difference::Change;
 use crate::error::Error;
 use crate::host::Situation;
-use crate::masquerade::{self, Outcome, Scope};
+use crate::masquerade::{Outcome, Scope};
 use crate::observed::Observed;
 use crate::source::Node;
 
@@ -31,7 +31,7 @@ impl Reconciler {
             return (true, None);
         }
         self.in_place = None;
-        match masquerade::sync(&scope) {
+        match self.masquerade.sync(&scope) {
             Outcome::InPlace { written } => {
                 if written {
                     info!("wrote the masquerade rules");

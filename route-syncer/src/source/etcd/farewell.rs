@@ -61,6 +61,7 @@ pub fn forget_own_subnet(file: &StateFile) -> Result<String, FarewellError> {
         None => return Ok("this node remembers no subnet".to_owned()),
     };
     file.write(&state)?;
+    file.settle()?;
     Ok(text)
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
@@ -164,8 +165,13 @@ impl Keeper {
         let mut kept = self.lease;
         let mut beat = Beat::start(&etcd, kept).await?;
         loop {
-            self.remember(&contents);
+            let written = self.remember(&contents);
             self.tell(updates)?;
+            if written {
+                // The routes come first: disks are slow.
+                yield_now().await;
+                self.settle_file();
+            }
             if self.lease != kept {
                 kept = self.lease;
                 beat = Beat::start(&etcd, kept).await?;
@@ -313,18 +319,31 @@ impl Keeper {
         self.lack = None;
     }
 
-    fn remember(&mut self, contents: &Contents) {
+    /// Returns whether anything was written.
+    fn remember(&mut self, contents: &Contents) -> bool {
         self.state.history = Some((contents.cluster, contents.revision));
         // The revision alone is not worth a write.
-        let same = State { history: self.written.history, ..self.state.clone() } == self.written;
+        let same = self.state.is_but_for_history(&self.written);
         let same_cluster =
             self.written.history.map(|(cluster, _)| cluster) == Some(contents.cluster);
         if self.looks_on || (same && same_cluster) {
-            return;
+            return false;
         }
         match self.file.write(&self.state) {
-            Ok(()) => self.written.clone_from(&self.state),
-            Err(problem) => error!("the cluster cannot be remembered: {problem}"),
+            Ok(()) => {
+                self.written.clone_from(&self.state);
+                true
+            }
+            Err(problem) => {
+                error!("the cluster cannot be remembered: {problem}");
+                false
+            }
+        }
+    }
+
+    fn settle_file(&self) {
+        if let Err(problem) = self.file.settle() {
+            error!("what is remembered may not outlive a crash: {problem}");
         }
     }
 

@@ -14,7 +14,7 @@ use super::backend::{self, Backend};
 use super::key::Subnet;
 use super::picture::{Doubt, Member, Picture};
 use super::value::Identity;
-use crate::replace::replace;
+use crate::replace::{replace_soon, settle};
 
 const FILE: &str = "etcd.json";
 const MODE: u32 = 0o644;
@@ -39,6 +39,14 @@ pub struct State {
     pub networks: Vec<IpNetwork>,
     /// The other nodes.
     pub picture: Picture,
+}
+
+impl State {
+    /// Whether both are the same, but for the history.
+    pub fn is_but_for_history(&self, other: &Self) -> bool {
+        let Self { history: _, own, networks, picture } = self;
+        (own, networks, picture) == (&other.own, &other.networks, &other.picture)
+    }
 }
 
 /// The file.
@@ -107,7 +115,7 @@ impl StateFile {
         Ok(written.state())
     }
 
-    /// Remembers, so that a crash of the machine leaves the old or the new.
+    /// Remembers, also if the program crashes; if the machine does, once it is [`StateFile::settle`]d.
     ///
     /// # Errors
     /// It cannot be written.
@@ -116,8 +124,16 @@ impl StateFile {
         let text = text.map_err(|error| self.error("write it", error.into()))? + "\n";
         let folder = self.path.parent().unwrap_or(Path::new("/"));
         let written = fs::create_dir_all(folder);
-        let written = written.and_then(|()| replace(&self.path, text.as_bytes(), MODE));
+        let written = written.and_then(|()| replace_soon(&self.path, text.as_bytes(), MODE));
         written.map_err(|source| self.error("write it", source))
+    }
+
+    /// Makes what was written outlive a crash of the machine.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn settle(&self) -> Result<(), StateError> {
+        settle(&self.path).map_err(|source| self.error("write it to the disk", source))
     }
 
     /// Forgets everything, of whatever cluster. Returns the file if there was one.

@@ -111,7 +111,10 @@ fn batch_file(alone: &Alone) -> Result<PathBuf> {
 fn restart(claims: u32) -> Result<Vec<Lane>> {
     let bare = Alone::build(claims)?;
     bare.add_all(&mut bare.node.rtnl()?)?;
+    bare.all_there()?;
     let floor = lane(FLOOR, move || {
+        // All of it, with the other end of the uplink, lives as long as the lane.
+        let bare = &bare;
         let begun = Instant::now();
         bare.node.rtnl()?.routes(TABLE_MAIN)?;
         Ok(vec![Sample { what: READY, value: milliseconds(begun, Instant::now()) }])
