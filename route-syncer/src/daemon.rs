@@ -50,9 +50,11 @@ pub async fn run(mut source: impl Source, settings: Settings) -> Result<(), Erro
             _ = interrupt.recv() => break,
             update = source.next() => reconciler.take(update)?,
             events = monitor.next() => {
-                if !note(&mut reconciler, &events?) {
+                let events = events?;
+                if !note(&mut reconciler, &events) {
                     continue;
                 }
+                reconciler.mend(&events);
                 rest_of_burst(&mut monitor, &mut reconciler).await?;
             }
             () = sleep_until(due) => {}
@@ -103,7 +105,7 @@ fn note(reconciler: &mut Reconciler, events: &[Event]) -> bool {
     events.iter().any(|event| match *event {
         Event::Link | Event::Host | Event::Overrun => true,
         Event::Neighbour(link) => reconciler.has_tunnel(link),
-        Event::Route { destination, protocol } => reconciler.concerns(destination, protocol),
+        Event::Route { destination, protocol, .. } => reconciler.concerns(destination, protocol),
     })
 }
 

@@ -60,6 +60,8 @@ pub enum Event {
         destination: Option<IpNetwork>,
         /// Who made it (`RTPROT_*`).
         protocol: u8,
+        /// Whether it went.
+        gone: bool,
     },
     /// A neighbour or a forwarding entry came, went or changed on the link of this index.
     Neighbour(u32),
@@ -180,9 +182,11 @@ fn event(reply: &Reply) -> Option<Event> {
         return filter::concerns_us(reply).then_some(Event::Host);
     }
     Some(match reply.kind {
-        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
-            Event::Route { destination: destination(reply), protocol: reply.u8_at(ROUTE_PROTOCOL) }
-        }
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => Event::Route {
+            destination: destination(reply),
+            protocol: reply.u8_at(ROUTE_PROTOCOL),
+            gone: reply.kind == libc::RTM_DELROUTE,
+        },
         libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH => Event::Neighbour(reply.u32_at(NEIGHBOUR_LINK)),
         RTM_NEWNETCONF | RTM_DELNETCONF => return is_about_all_links(reply).then_some(Event::Host),
         _ => Event::Link,
@@ -241,9 +245,9 @@ mod tests {
         let (namespace, mut rtnl, lo) = namespace();
         let mut monitor = namespace.run(Monitor::open).unwrap().unwrap();
         let destination = Some("11.0.0.0/24".parse().unwrap());
-        for change in [add(&route(0, lo)), delete(&route(0, lo))] {
+        for (change, gone) in [(add(&route(0, lo)), false), (delete(&route(0, lo)), true)] {
             rtnl.request(&change).unwrap();
-            wait_for(&mut monitor, Event::Route { destination, protocol: 214 });
+            wait_for(&mut monitor, Event::Route { destination, protocol: 214, gone });
         }
         let own = "10.1.0.1/24".parse().unwrap();
         rtnl.request(&address::add(lo, own, false)).unwrap();
@@ -297,6 +301,9 @@ mod tests {
         // Had the queue not been emptied, this would be dropped without a word.
         rtnl.request(&delete(&route(7, lo))).unwrap();
         let destination = Some("11.0.7.0/24".parse().unwrap());
-        assert_eq!(drain(&mut socket).unwrap(), [Event::Route { destination, protocol: 214 }]);
+        assert_eq!(
+            drain(&mut socket).unwrap(),
+            [Event::Route { destination, protocol: 214, gone: true }]
+        );
     }
 }

@@ -3,6 +3,7 @@
 
 mod effects;
 mod facts;
+mod mend;
 mod meter;
 mod off_link;
 mod report;

@@ -63,10 +63,18 @@ impl Reconciler {
         now: Instant,
     ) -> Result<bool, Error> {
         let mut changes = self.difference(observed).changes;
-        changes.retain(|change| {
-            (may_add || !matches!(change, Change::Add(_)))
-                && self.backoff.may_try(change.route().destination, now)
-        });
+        changes.retain(|change| may_add || !matches!(change, Change::Add(_)));
+        self.make(rtnl, changes, now)
+    }
+
+    /// Makes those of the changes that are not tried too often. Returns whether there were any.
+    pub(super) fn make(
+        &mut self,
+        rtnl: &mut Rtnl,
+        mut changes: Vec<Change>,
+        now: Instant,
+    ) -> Result<bool, Error> {
+        changes.retain(|change| self.backoff.may_try(change.route().destination, now));
         let (mut made, began) = ([0; 3], Instant::now());
         let answers = apply(rtnl, &changes)?;
         for (change, answer) in changes.iter().zip(answers) {

@@ -34,6 +34,8 @@ use super::{Source, SourceError, Term, Update};
 /// The source, run by a task of its own: a lease must be kept alive whatever else is done.
 pub struct EtcdSource {
     updates: UnboundedReceiver<Update>,
+    /// What came behind a list.
+    pending: Option<Update>,
     term: Term,
     task: JoinHandle<()>,
 }
@@ -43,7 +45,7 @@ impl EtcdSource {
     pub fn start(keeper: Keeper) -> Self {
         let (sender, updates) = unbounded_channel();
         let term = keeper.term();
-        Self { updates, term, task: tokio::spawn(keeper.run(sender)) }
+        Self { updates, pending: None, term, task: tokio::spawn(keeper.run(sender)) }
     }
 }
 
@@ -57,7 +59,22 @@ impl Source for EtcdSource {
             let ended = EtcdError::Watch("the task that watches has ended".to_owned());
             Update::Refused(SourceError::Etcd(ended))
         };
-        self.updates.recv().await.unwrap_or_else(ended)
+        let mut update = match self.pending.take() {
+            Some(pending) => pending,
+            None => self.updates.recv().await.unwrap_or_else(ended),
+        };
+        // Each list is complete: of those that have come, only the last counts.
+        while matches!(update, Update::Nodes(_)) {
+            match self.updates.try_recv() {
+                Ok(newer @ Update::Nodes(_)) => update = newer,
+                Ok(other) => {
+                    self.pending = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        update
     }
 }
 
