@@ -19,6 +19,8 @@ use crate::error::{Context, LabError, Result};
 /// Something outside of the project that a test runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
+    /// `bird`, the routing daemon.
+    Bird,
     /// `cnitool`, the reference runtime.
     Cnitool,
     /// The folder of containerd with what it runs, to lay over a root.
@@ -57,6 +59,7 @@ impl Part {
     /// The name in `CBR0_REQUIRE`, and of the file or folder in `CBR0_PARTS_DIR`.
     pub fn name(self) -> &'static str {
         match self {
+            Part::Bird => "bird",
             Part::Cnitool => "cnitool",
             Part::Containerd => "containerd",
             Part::Crictl => "crictl",

@@ -14,7 +14,7 @@ use kernel::route::{self, Route, TABLE_MAIN};
 
 use super::alone::Alone;
 use super::daemon::{PATIENCE, PROTOCOL, forget};
-use super::{IP_BATCH, milliseconds};
+use super::{IP_BATCH, bird, milliseconds};
 use crate::record::Unit;
 use crate::subject::{Case, Lane, Sample};
 use crate::suite::{FLOOR, OURS};
@@ -143,7 +143,7 @@ fn restart(claims: u32) -> Result<Vec<Lane>> {
 fn one_deleted(claims: u32) -> Result<Vec<Lane>> {
     let (alone, daemon) = Alone::synced(claims)?;
     let mut next = 0;
-    Ok(vec![lane(OURS, move || {
+    let ours = lane(OURS, move || {
         let _running = &daemon;
         next = (next + 1) % alone.claims.len();
         let (route, mut rtnl) = (alone.routes().nth(next), alone.node.rtnl()?);
@@ -151,7 +151,8 @@ fn one_deleted(claims: u32) -> Result<Vec<Lane>> {
         let begun = Instant::now();
         rtnl.request(&route::delete(&route))?;
         Ok(done(begun, alone.leads(&alone.claims[next])?))
-    })])
+    });
+    Ok(std::iter::once(ours).chain(bird::repairs()?).collect())
 }
 
 /// From the beginning of the flush. The floor flushes, and adds them again.

@@ -1,12 +1,15 @@
 //! What the route syncer does, beside what the kernel and etcd ask of anybody who does it.
 
 mod alone;
+mod bird;
+mod cluster;
 mod daemon;
-mod fleet;
+pub(crate) mod fleet;
 mod gateway;
 pub(crate) mod long;
-mod many;
+pub(crate) mod many;
 mod store;
+mod watchers;
 
 use std::time::{Duration, Instant};
 
