@@ -2,6 +2,7 @@
 //! machine says little about it.
 
 mod chained;
+mod routes;
 
 use std::fmt::Write as _;
 
@@ -79,6 +80,7 @@ pub(crate) fn aims(record: &Record) -> String {
     }
     text.extend(growth(record).into_iter().chain(largest(record)));
     text += &chained::lines(record);
+    text += &routes::lines(record);
     cases(record).for_each(|case| text.extend(spread(case)));
     if text.is_empty() { text } else { format!("\nThe aims\n{text}") }
 }

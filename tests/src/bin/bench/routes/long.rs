@@ -15,6 +15,16 @@ use crate::record::Unit;
 use crate::subject::{Case, Lane, Sample};
 use crate::suite::OURS;
 
+/// How titles begin.
+pub(crate) const IDLE: &str = "nothing for";
+pub(crate) const MEMORY_FEW: &str = "memory with 50 ";
+pub(crate) const MEMORY_MANY: &str = "memory with 5000 ";
+pub(crate) const MEMORY_MOST: &str = "memory with 10000 ";
+/// What is measured.
+pub(crate) const WAKES: &str = "wake-ups";
+/// What is measured.
+pub(crate) const RESIDENT: &str = "resident";
+
 /// Changes a second.
 const RATE: u32 = 200;
 
@@ -46,23 +56,22 @@ pub(crate) fn cases(extent: Extent) -> Vec<Case> {
             Box::new(move || churned(claims, churn)),
         ),
         case(
-            format!("{length} s of nothing with {claims} claims"),
+            format!("{IDLE} {length} s with {claims} claims"),
             Unit::Named,
             Box::new(move || idled(claims, idle)),
         ),
     ];
     cases.extend(memory.map(|claims| {
-        case(memory_title(claims), Unit::Mebibytes, Box::new(move || measure_memory(claims)))
+        case(
+            format!("memory with {claims} claims"),
+            Unit::Mebibytes,
+            Box::new(move || measure_memory(claims)),
+        )
     }));
     cases
 }
 
 type Turn = Box<dyn FnMut() -> Result<Vec<Sample>>>;
-
-/// How the comparison of memory with so many claims is called.
-pub(crate) fn memory_title(claims: u32) -> String {
-    format!("memory with {claims} claims")
-}
 
 fn read(alone: &Alone) -> Result<Daemon> {
     let daemon = alone.start()?;
@@ -131,7 +140,7 @@ fn idled(claims: u32, length: Duration) -> Result<Vec<Sample>> {
     let (after, told) = (daemon.used()?, alone.store.messages()?);
     Ok(vec![
         Sample { what: "CPU (ms)", value: after.cpu - before.cpu },
-        Sample { what: "wake-ups", value: after.wakes - before.wakes },
+        Sample { what: WAKES, value: after.wakes - before.wakes },
         Sample { what: "messages to etcd", value: told - heard },
     ])
 }
@@ -141,5 +150,5 @@ fn measure_memory(claims: u32) -> Result<Vec<Sample>> {
     let daemon = read(&alone)?;
     // It ends no sync before it has written down how it went.
     let [now, most] = daemon.memory()?;
-    Ok(vec![Sample { what: "resident", value: now }, Sample { what: "peak", value: most }])
+    Ok(vec![Sample { what: RESIDENT, value: now }, Sample { what: "peak", value: most }])
 }

@@ -24,16 +24,23 @@ const STATIC: u8 = 4;
 
 /// What is measured of a restart.
 pub(crate) const READY: &str = "ready";
+pub(crate) const WRITTEN: &str = "routes written (their number)";
 /// What is measured of all else here.
 pub(crate) const DONE: &str = "done";
+
+/// How titles begin.
+pub(crate) const FIRST_SYNC: &str = "first sync of";
+pub(crate) const RESTART: &str = "restart with";
+pub(crate) const ONE_DELETED: &str = "one deleted, and back, of";
+pub(crate) const FLUSHED: &str = "all flushed, and back:";
 
 /// All of it, with so many claims.
 pub(crate) fn cases(claims: u32) -> Vec<Case> {
     vec![
-        case(format!("first sync of {claims} claims"), move || first_sync(claims)),
-        case(format!("restart with {claims} routes in place"), move || restart(claims)),
-        case(format!("one of {claims} routes deleted, and back"), move || one_deleted(claims)),
-        case(format!("all {claims} routes flushed, and back"), move || all_flushed(claims)),
+        case(format!("{FIRST_SYNC} {claims} claims"), move || first_sync(claims)),
+        case(format!("{RESTART} {claims} routes in place"), move || restart(claims)),
+        case(format!("{ONE_DELETED} {claims} routes"), move || one_deleted(claims)),
+        case(format!("{FLUSHED} {claims} routes"), move || all_flushed(claims)),
         case(format!("uplink down and up with {claims} routes"), move || uplink_flapped(claims)),
         case(format!("another's route among {claims}, told and gone"), move || foreign(claims)),
     ]
@@ -134,7 +141,7 @@ fn restart(claims: u32) -> Result<Vec<Lane>> {
         Ok(vec![
             Sample { what: READY, value: milliseconds(begun, ready) },
             Sample { what: "etcd read", value: milliseconds(begun, told) },
-            Sample { what: "routes written (their number)", value: written },
+            Sample { what: WRITTEN, value: written },
         ])
     });
     Ok(vec![floor, ours])

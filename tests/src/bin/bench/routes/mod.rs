@@ -2,7 +2,7 @@
 
 mod alone;
 mod bird;
-mod cluster;
+pub(crate) mod cluster;
 mod daemon;
 pub(crate) mod fleet;
 mod gateway;
@@ -14,6 +14,9 @@ mod watchers;
 use std::time::{Duration, Instant};
 
 use self::long::Extent;
+use cbr0_tests::require::Part;
+
+use crate::say;
 use crate::subject::{Case, Setting, Subject};
 
 /// The label of iproute2's batches.
@@ -32,11 +35,18 @@ impl Subject for Routes {
     }
 
     fn cases(&self, setting: &Setting) -> Vec<Case> {
+        if Part::Etcd.find().is_none() {
+            say("bench: no etcd, and so no routes: scripts/parts etcd fetches it");
+            return Vec::new();
+        }
         let (nodes, claims) = if setting.short { (4, 100) } else { (50, 5_000) };
         fleet::cases(nodes).into_iter().chain(many::cases(claims)).collect()
     }
 
     fn long_cases(&self, setting: &Setting) -> Vec<Case> {
+        if Part::Etcd.find().is_none() {
+            return Vec::new();
+        }
         long::cases(if setting.short {
             let (churn, idle) = (Duration::from_millis(500), Duration::from_millis(500));
             Extent { claims: 100, churn, idle, memory: [10, 50, 100] }
