@@ -18,8 +18,10 @@ use crate::source::Term;
 
 /// How long etcd may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often an idle connection is tried, and how long that may take. Etcd's least is 5 seconds.
-const PING: Duration = Duration::from_secs(10);
+/// How often an idle connection is tried: each time wakes the daemon. Etcd's least is 5 seconds.
+const PING: Duration = Duration::from_secs(30);
+/// How long the answer to that may take.
+const PONG: Duration = Duration::from_secs(10);
 
 /// Why etcd cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +127,7 @@ impl Connection {
         }
         let mut connect = ConnectOptions::new()
             .with_connect_timeout(PATIENCE)
-            .with_keep_alive(PING, PING)
+            .with_keep_alive(PING, PONG)
             .with_require_leader(true);
         if let Some(tls) = tls(options)? {
             if let Some(plain) = options.endpoints.iter().find(|url| !url.starts_with("https://")) {
