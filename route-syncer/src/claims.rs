@@ -259,7 +259,10 @@ impl Ends {
 }
 
 /// Is it a range that any node could have?
-fn check_range(cidr: IpNetwork) -> Result<(), Refusal> {
+///
+/// # Errors
+/// It is not, and why.
+pub fn check_range(cidr: IpNetwork) -> Result<(), Refusal> {
     if cidr.prefix() == 0 {
         return Err(Refusal::DefaultRoute);
     }

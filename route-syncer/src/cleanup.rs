@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use kernel::Rtnl;
+use nix::libc;
 use tracing::error;
 
 use crate::apply::apply;
-use crate::difference::{Change, unreachable};
+use crate::difference::Change;
 use crate::error::Error;
 use crate::host::accept;
 use crate::masquerade;
@@ -69,14 +70,14 @@ impl Done {
     }
 }
 
-/// Removes our routes that make ranges of this node unreachable, of the protocol number that the
+/// Removes our routes that make ranges of this node and of the cluster unreachable, of the protocol number that the
 /// last daemon had, or `default`. Returns what went, in words. Only while no daemon runs.
 ///
 /// # Errors
 /// The kernel refuses.
 pub fn remove_unreachable(run_dir: &RunDir, default: u8) -> Result<Vec<String>, Error> {
     let protocol = last_protocol(run_dir).unwrap_or(default);
-    remove(protocol, |route| *route == unreachable(route.destination, protocol))
+    remove(protocol, |route| route.kind == libc::RTN_UNREACHABLE)
 }
 
 /// The number in the status of the last daemon, if it can be read.

@@ -11,6 +11,7 @@ use crate::off_link::OffLinkOptions;
 use crate::serve::options::ServeOptions;
 use crate::source::etcd::options::EtcdOptions;
 use crate::source::kubernetes::options::KubernetesOptions;
+use crate::unreachable::Unreachable;
 use crate::{conflist, install, subnet_env};
 
 /// Keeps this node's routes to the Pods of all other nodes.
@@ -137,13 +138,9 @@ pub struct Daemon {
           value_parser = clap::value_parser!(u8).range(5..))]
     pub protocol: u8,
 
-    /// Make this node's own ranges unreachable wherever no better route leads: packets to Pod
-    /// addresses that are not in use, or to all of them while the bridge is missing, are answered
-    /// and do not leave by the default route, to come back from there.
-    ///
-    /// The routes have metric 4096: the bridge's are better, whichever came first.
-    #[arg(long)]
-    pub own_unreachable: bool,
+    /// Which ranges are unreachable where no better route leads.
+    #[command(flatten)]
+    pub unreachable: Unreachable,
 
     /// What is done about nodes behind a router.
     #[command(flatten)]
@@ -371,6 +368,23 @@ mod tests {
         let paths = [conflist::DEFAULT_PATH, subnet_env::DEFAULT_PATH];
         assert_eq!(run("--conflist --subnet-env"), paths.map(|path| Some(path.into())));
         assert_eq!(run("--conflist /a --subnet-env /b"), ["/a", "/b"].map(|p| Some(p.into())));
+    }
+
+    #[test]
+    fn ranges_are_unreachable_unless_told_otherwise() {
+        let run = |more: &str| {
+            let text = format!("route-syncer run --source file --nodes-file x {more}");
+            match Cli::try_parse_from(text.split_whitespace()).unwrap().command {
+                Command::Run(Run { daemon: Daemon { unreachable, .. }, .. }) => unreachable,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(run(""), Unreachable { own: true, cluster: true });
+        assert_eq!(run("--own-unreachable --cluster-unreachable"), run(""));
+        let own = run("--cluster-unreachable=false");
+        assert_eq!(own, Unreachable { own: true, cluster: false });
+        let cluster = run("--own-unreachable=false");
+        assert_eq!(cluster, Unreachable { own: false, cluster: true });
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! The decision, without effects: facts become claims, claims the table of routes, and the table is
 //! compared with the kernel's.
 
+use ipnetwork::IpNetwork;
+
 use crate::claims::{Judged, Surroundings, claims, held_claims, judge};
 use crate::desired::Desired;
 use crate::difference::{Change, Difference, difference};
 use crate::observed::{Address, Observed};
 use crate::roster::Roster;
 use crate::settings::Settings;
+use crate::unreachable::{self, CLUSTER_METRIC, OWN_METRIC};
 
 /// Judges what the nodes claim. The claims of listed nodes come before those of held ones: a range
 /// that is claimed again belongs to whom the list says.
@@ -25,10 +28,36 @@ pub fn judge_all(roster: &Roster, observed: &Observed, settings: &Settings) -> V
     judge(listed.chain(held_claims(&roster.held)).collect(), &around)
 }
 
-/// The table of routes that these claims make.
-pub fn desired(judged: &[Judged], observed: &Observed, settings: &Settings) -> Desired {
-    let desired = Desired::fold(judged, &observed.tunnel);
-    if settings.own_unreachable { desired.with_own_unreachable(judged) } else { desired }
+/// The table of routes that these claims make in a cluster of these ranges.
+pub fn desired(
+    judged: &[Judged],
+    cluster: &[IpNetwork],
+    observed: &Observed,
+    settings: &Settings,
+) -> Desired {
+    let mut desired = Desired::fold(judged, &observed.tunnel);
+    if settings.unreachable.own {
+        let own = unreachable::own(judged).map(|range| (range, OWN_METRIC));
+        desired.unreachable.extend(own);
+    }
+    if settings.unreachable.cluster {
+        let Settings { service_cidrs, protocol, .. } = settings;
+        let ranges = unreachable::cluster(cluster, judged, observed, service_cidrs, *protocol);
+        for (range, verdict) in ranges {
+            match verdict {
+                Ok(()) => drop(desired.unreachable.insert(range, CLUSTER_METRIC)),
+                Err(obstacle) => drop(desired.obstacles.insert(range, obstacle)),
+            }
+        }
+    }
+    desired
+}
+
+/// The ranges of the cluster: those of the command line, and those that the source knows.
+pub fn cluster_cidrs(settings: &Settings, told: &[IpNetwork]) -> Vec<IpNetwork> {
+    let mut cidrs = settings.cluster_cidrs.clone();
+    cidrs.extend(told.iter().filter(|cidr| !settings.cluster_cidrs.contains(cidr)));
+    cidrs
 }
 
 /// What has to change. Without a complete list in this life (`listed`) nothing is evidence enough
@@ -46,8 +75,6 @@ pub fn changes(desired: &Desired, observed: &Observed, protocol: u8, listed: boo
 mod tests {
     use std::net::IpAddr;
 
-    use ipnetwork::IpNetwork;
-
     use super::*;
     use crate::claims::{Refusal, Verdict};
     use crate::host::options::HostOptions;
@@ -55,6 +82,7 @@ mod tests {
     use crate::off_link::OffLink;
     use crate::serve::options::ServeOptions;
     use crate::source::{HeldNode, Node};
+    use crate::unreachable::Unreachable;
 
     fn node(name: &str, address: &str, pod_cidr: &str) -> Node {
         Node {
@@ -71,9 +99,9 @@ mod tests {
             cluster_cidrs: Vec::new(),
             service_cidrs: Vec::new(),
             protocol: 214,
-            own_unreachable: false,
             off_link: OffLink::Skip,
             memory: None,
+            unreachable: Unreachable { own: true, cluster: true },
             run_dir: "/nowhere".into(),
             conflist: None,
             subnet_env: None,
@@ -98,8 +126,8 @@ mod tests {
         let held = HeldNode { node: gone, since: "2026-01-01T00:00:00Z".into() };
         let mut roster = Roster { held: vec![held], ..Roster::default() };
         let next_hop = |roster: &Roster| {
-            let desired =
-                desired(&judge_all(roster, &observed(), &settings()), &observed(), &settings());
+            let judged = judge_all(roster, &observed(), &settings());
+            let desired = desired(&judged, &[], &observed(), &settings());
             let to: Vec<_> =
                 desired.routes.into_iter().map(|(to, hop)| (to, hop.gateway)).collect();
             to

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use crate::claims::{Claim, Judged, Verdict};
+use crate::claims::{Judged, Verdict};
 use crate::tunnel::Family;
 use crate::tunnel::peers::Peer;
 use crate::tunnel::seen::Seen;
+use crate::unreachable::Obstacle;
 
 /// Where the packets to a range go next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +27,11 @@ pub struct NextHop {
 pub struct Desired {
     /// The next hop by destination.
     pub routes: BTreeMap<IpNetwork, NextHop>,
-    /// This node's own ranges, if they are to be unreachable where no better route leads.
-    pub unreachable: BTreeSet<IpNetwork>,
+    /// The ranges that are to be unreachable where no better route leads, with the metrics of the
+    /// routes that make them so. A destination is here or among `routes`, not both.
+    pub unreachable: BTreeMap<IpNetwork, u32>,
+    /// The ranges of the cluster that are not made unreachable, though they should be, and why.
+    pub obstacles: BTreeMap<IpNetwork, Obstacle>,
     /// Routes that are left as they are where they exist: the claim stands, but no live link leads
     /// to its gateway now, so the route can neither be made nor be called wrong.
     pub kept: BTreeSet<(IpNetwork, IpAddr)>,
@@ -73,19 +77,8 @@ impl Desired {
         self.kept.extend([(range, peer.neighbour), (range, peer.remote)]);
     }
 
-    /// The same table, with this node's own ranges unreachable where no better route leads. Not one
-    /// that has the node's own address in it: it would take its neighbours away.
-    #[must_use]
-    pub fn with_own_unreachable(mut self, judged: &[Judged]) -> Self {
-        let own = judged.iter().filter(|judged| judged.verdict == Verdict::Own);
-        let is_apart = |claim: &&Claim| !claim.gateway.is_some_and(|own| claim.cidr.contains(own));
-        let claims = own.map(|judged| &judged.claim).filter(is_apart);
-        self.unreachable = claims.map(|claim| claim.cidr).collect();
-        self
-    }
-
     /// Whether a route of the table is to this destination.
     pub fn leads_to(&self, destination: IpNetwork) -> bool {
-        self.routes.contains_key(&destination) || self.unreachable.contains(&destination)
+        self.routes.contains_key(&destination) || self.unreachable.contains_key(&destination)
     }
 }

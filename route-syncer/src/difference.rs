@@ -71,15 +71,11 @@ pub fn wanted(destination: IpNetwork, next_hop: NextHop, protocol: u8) -> Route 
     }
 }
 
-/// The metric of the routes to what is not in use of this node's own ranges: higher than that of any
-/// route which the kernel makes of an address.
-const METRIC_UNREACHABLE: u32 = 4096;
-
 /// The route that makes a range unreachable where no better route leads.
-pub fn unreachable(destination: IpNetwork, protocol: u8) -> Route {
+pub fn unreachable(destination: IpNetwork, metric: u32, protocol: u8) -> Route {
     Route {
         destination,
-        metric: METRIC_UNREACHABLE,
+        metric,
         protocol,
         kind: libc::RTN_UNREACHABLE,
         scope: libc::RT_SCOPE_UNIVERSE,
@@ -105,8 +101,8 @@ pub fn difference(desired: &Desired, observed: &[Route], protocol: u8) -> Differ
         difference.changes.extend(change);
         deletes.extend(superfluous);
     }
-    for &destination in &desired.unreachable {
-        let wanted = unreachable(destination, protocol);
+    for (&destination, &metric) in &desired.unreachable {
+        let wanted = unreachable(destination, metric, protocol);
         let there = at.remove(&destination).unwrap_or_default();
         // Better routes, such as the bridge's, are what the range is for.
         let rivals: Vec<&Route> =

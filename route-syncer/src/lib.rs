@@ -5,6 +5,7 @@
 //! - [`source`] tells which nodes there are; [`roster`] decides which of them to believe in, from
 //!   [`memory`] at first;
 //! - [`claims`] judges what each node claims; [`desired`] folds what is left into routes;
+//! - [`unreachable`] says which ranges packets must not leave for;
 //! - [`observed`] reads the kernel; [`difference`] says what must change; [`apply`] changes it;
 //! - [`decision`] is all of that up to the change, without effects, under the administrator's
 //!   [`settings`];
@@ -61,3 +62,4 @@ pub mod source;
 pub mod status;
 pub mod subnet_env;
 pub mod tunnel;
+pub mod unreachable;

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use ipnetwork::IpNetwork;
 use kernel::Rtnl;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
@@ -27,8 +28,12 @@ const NOTHING: &str = "# nothing to do";
 struct Preview {
     settings: Settings,
     roster: Roster,
+    /// Whether it is known from a list, of this life or the last, what belongs to the cluster.
+    informed: bool,
     /// Whether the source has told a complete list.
     listed: bool,
+    /// The ranges of the cluster that the source knows.
+    told_cidrs: Vec<IpNetwork>,
 }
 
 /// The commands by which a daemon that starts now would change the routes; none if there is
@@ -94,9 +99,10 @@ impl Preview {
     fn new(settings: Settings) -> Result<Self, Error> {
         let observed = Observed::read(&mut Rtnl::open()?)?;
         let run_dir = RunDir::new(&settings.run_dir);
-        let Memory { roster, .. } =
+        let Memory { roster, has_list } =
             Memory::recall(&run_dir, settings.memory.as_deref(), &observed, settings.protocol)?;
-        Ok(Self { settings, roster, listed: false })
+        let told_cidrs = Vec::new();
+        Ok(Self { settings, roster, informed: has_list, listed: false, told_cidrs })
     }
 
     /// Takes what the source tells; returns its trouble.
@@ -107,9 +113,15 @@ impl Preview {
                     info!("{words}");
                 }
                 self.listed = true;
+                self.informed = true;
+                self.told_cidrs.clone_from(&list.cluster_cidrs);
                 self.roster.take(list, &self.settings.node);
             }
-            Update::Remembered(list) => self.roster.remember(list),
+            Update::Remembered(list) => {
+                self.informed = true;
+                self.told_cidrs.clone_from(&list.cluster_cidrs);
+                self.roster.remember(list);
+            }
             Update::Broken(trouble) => return Ok(Some(trouble)),
             Update::Refused(trouble) => return Err(Error::Source(trouble)),
         }
@@ -125,7 +137,9 @@ impl Preview {
             return Err(nodes.into());
         }
         let mut all = words::of_devices(&judged, &mut observed, self.settings.off_link);
-        let desired = decision::desired(&judged, &observed, &self.settings);
+        let cluster = decision::cluster_cidrs(&self.settings, &self.told_cidrs);
+        let cluster = if self.informed { cluster } else { Vec::new() };
+        let desired = decision::desired(&judged, &cluster, &observed, &self.settings);
         let protocol = self.settings.protocol;
         let difference = decision::changes(&desired, &observed, protocol, self.listed);
         all.extend(words::before_routes(&desired, &observed));

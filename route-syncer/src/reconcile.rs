@@ -169,7 +169,9 @@ impl Reconciler {
         let judged = decision::judge_all(&self.roster, &observed, &self.settings);
         let mut problems = self.refuse_off_link(&judged)?;
         problems.extend(self.make_devices(&mut rtnl, &judged, &mut observed)?);
-        self.desired = decision::desired(&judged, &observed, &self.settings);
+        // Before it is known which nodes there are, none is unknown.
+        let cluster = if self.informed { self.cluster_cidrs() } else { Vec::new() };
+        self.desired = decision::desired(&judged, &cluster, &observed, &self.settings);
         problems.extend(self.settle_host(&judged, &observed));
         let (may_add, problem) = self.exempt(&judged);
         problems.extend(problem);
@@ -220,10 +222,7 @@ impl Reconciler {
 
     /// The ranges of the cluster: those of the command line, and those that the source knows.
     fn cluster_cidrs(&self) -> Vec<IpNetwork> {
-        let mut cidrs = self.settings.cluster_cidrs.clone();
-        let told = self.told.cluster_cidrs.iter();
-        cidrs.extend(told.filter(|cidr| !self.settings.cluster_cidrs.contains(cidr)));
-        cidrs
+        decision::cluster_cidrs(&self.settings, &self.told.cluster_cidrs)
     }
 
     fn difference(&self, observed: &Observed) -> Difference {

@@ -7,6 +7,7 @@ use ipnetwork::IpNetwork;
 use crate::host::options::HostOptions;
 use crate::off_link::OffLink;
 use crate::serve::options::ServeOptions;
+use crate::unreachable::Unreachable;
 
 /// What the administrator decides.
 #[derive(Clone, Debug)]
@@ -19,10 +20,10 @@ pub struct Settings {
     pub service_cidrs: Vec<IpNetwork>,
     /// The number that marks our routes.
     pub protocol: u8,
-    /// Whether what is not in use of this node's own ranges is to be unreachable.
-    pub own_unreachable: bool,
     /// What is done about nodes behind a router.
     pub off_link: OffLink,
+    /// Which ranges are to be unreachable where no better route leads.
+    pub unreachable: Unreachable,
     /// The daemon's folder.
     pub run_dir: PathBuf,
     /// The file in which the last list of nodes outlives a reboot, where the source has no memory

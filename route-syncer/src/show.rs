@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::host::{HostSetting, SettingState};
 use crate::observed::Observed;
 use crate::run_dir::RunDir;
-use crate::status::{Report, Row, recheck};
+use crate::status::{RangeRow, Report, Row, recheck, recheck_ranges};
 
 /// The answer of `status`.
 #[derive(Clone, Debug, Serialize)]
@@ -33,6 +33,7 @@ pub fn ask(run_dir: &RunDir) -> Result<Shown, Error> {
     let mut report: Report = serde_json::from_str(&text).map_err(Error::Status)?;
     let observed = Rtnl::open().and_then(|mut rtnl| Observed::read(&mut rtnl))?;
     report.routes = recheck(&report, &observed);
+    report.unreachable = recheck_ranges(&report, &observed);
     Ok(Shown { running, report })
 }
 
@@ -43,6 +44,7 @@ impl Shown {
             && self.report.source_error.is_none()
             && self.report.problems.is_empty()
             && self.report.routes.iter().all(|row| row.state.is_ok())
+            && self.report.unreachable.iter().all(|row| row.state.is_ok())
             && self.lacking().next().is_none()
     }
 
@@ -53,8 +55,11 @@ impl Shown {
     /// The table, for people.
     pub fn table(&self) -> String {
         let header = ["NODE", "POD CIDR", "VIA", "DEVICE", "STATE"].map(str::to_owned);
-        let rows: Vec<_> =
-            std::iter::once(header).chain(self.report.routes.iter().map(cells)).collect();
+        let ranges = self.report.unreachable.iter().map(range_cells);
+        let rows: Vec<_> = std::iter::once(header)
+            .chain(self.report.routes.iter().map(cells))
+            .chain(ranges)
+            .collect();
         let mut widths = [0; 5];
         for row in &rows {
             for (width, cell) in widths.iter_mut().zip(row) {
@@ -114,4 +119,10 @@ fn cells(row: &Row) -> [String; 5] {
         device(row).unwrap_or_else(none),
         row.state_words(),
     ]
+}
+
+/// A range of the cluster, as a row of no node.
+fn range_cells(row: &RangeRow) -> [String; 5] {
+    let none = || "-".to_owned();
+    ["*".to_owned(), row.cidr.clone(), "unreachable".to_owned(), none(), row.state_words()]
 }

@@ -15,6 +15,7 @@ use crate::host::HostSetting;
 use crate::observed::Observed;
 use crate::tunnel::Family;
 use crate::tunnel::peers::{self, Peer};
+use crate::unreachable::{CLUSTER_METRIC, OWN_METRIC};
 
 /// Why nothing goes through the tunnel. What keeps the device from being made is a problem of its own.
 const NO_DEVICE: &str = "the tunnel has no device";
@@ -44,6 +45,40 @@ pub struct Report {
     /// The network configuration that the daemon writes for container runtimes.
     #[serde(default)]
     pub conflist: Option<PathBuf>,
+    /// A row for each range of the cluster that is to be unreachable where no better route leads.
+    #[serde(default)]
+    pub unreachable: Vec<RangeRow>,
+}
+
+/// A range of the cluster that is to be unreachable, and its state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeRow {
+    /// The range.
+    pub cidr: String,
+    /// The state of its route: `ok`, `missing` or `conflict`.
+    pub state: State,
+    /// More about the state; empty if there is nothing more to say.
+    pub detail: String,
+}
+
+impl RangeRow {
+    /// The row as a sentence, for the log.
+    pub fn words(&self) -> String {
+        format!(
+            "{}, the cluster's, unreachable for unknown nodes: {}",
+            self.cidr,
+            self.state_words()
+        )
+    }
+
+    /// The state with what more there is to say about it.
+    pub fn state_words(&self) -> String {
+        state_words(self.state, &self.detail)
+    }
+}
+
+fn state_words(state: State, detail: &str) -> String {
+    if detail.is_empty() { state.to_string() } else { format!("{state}({detail})") }
 }
 
 /// A claim and its state.
@@ -106,10 +141,11 @@ impl Row {
 
     /// The state with what more there is to say about it.
     pub fn state_words(&self) -> String {
-        match (&self.held_since, self.detail.as_str()) {
-            (Some(since), "") if self.state == State::Held => format!("held(since {since})"),
-            (_, "") => self.state.to_string(),
-            (_, detail) => format!("{}({detail})", self.state),
+        match &self.held_since {
+            Some(since) if self.state == State::Held && self.detail.is_empty() => {
+                format!("held(since {since})")
+            }
+            _ => state_words(self.state, &self.detail),
         }
     }
 }
@@ -172,7 +208,7 @@ pub fn rows(
     let row = |Judged { claim, verdict }: &Judged| {
         let (mut device, mut end) = (None, None);
         let failure = failures.reason(claim.cidr).unwrap_or_default();
-        let unreachable = desired.unreachable.contains(&claim.cidr) && *verdict == Verdict::Own;
+        let unreachable = desired.unreachable.contains_key(&claim.cidr) && *verdict == Verdict::Own;
         let (state, detail) = match verdict {
             Verdict::Own if unreachable => {
                 route_state(claim.cidr, State::Own, left, &missing, failure)
@@ -226,7 +262,9 @@ pub fn recheck(report: &Report, observed: &Observed) -> Vec<Row> {
     let mut desired = Desired::default();
     for row in report.routes.iter().filter(|row| row.is_about_a_route()) {
         if row.unreachable {
-            desired.unreachable.extend(row.pod_cidr.parse::<IpNetwork>());
+            desired
+                .unreachable
+                .extend(row.pod_cidr.parse().map(|cidr: IpNetwork| (cidr, OWN_METRIC)));
             continue;
         }
         let link = observed.links.iter().find(|link| row.device.as_ref() == Some(&link.name));
@@ -260,17 +298,42 @@ pub fn recheck(report: &Report, observed: &Observed) -> Vec<Row> {
     report.routes.iter().map(recheck).collect()
 }
 
-/// The destinations to which a route is still to be made, or what it needs of the tunnel.
-fn missing(left: &Difference, desired: &Desired, observed: &Observed) -> BTreeSet<IpNetwork> {
+/// The rows of the cluster's ranges.
+pub fn range_rows(desired: &Desired, left: &Difference, failures: &Backoff) -> Vec<RangeRow> {
+    let missing = to_make(left).collect();
+    let ranges = desired.unreachable.iter().filter(|&(_, metric)| *metric == CLUSTER_METRIC);
+    let row = |(&cidr, _): (&IpNetwork, _)| {
+        let failure = failures.reason(cidr).unwrap_or_default();
+        let (state, detail) = route_state(cidr, State::Ok, left, &missing, failure);
+        RangeRow { cidr: cidr.to_string(), state, detail }
+    };
+    ranges.map(row).collect()
+}
+
+/// The same rows of the cluster's ranges, with the states as the kernel's routes are now.
+pub fn recheck_ranges(report: &Report, observed: &Observed) -> Vec<RangeRow> {
+    let ranges = report.unreachable.iter().filter_map(|row| row.cidr.parse::<IpNetwork>().ok());
+    let unreachable = ranges.map(|cidr| (cidr, CLUSTER_METRIC)).collect();
+    let desired = Desired { unreachable, ..Desired::default() };
+    let left = difference(&desired, &observed.routes, report.protocol);
+    range_rows(&desired, &left, &Backoff::default())
+}
+
+/// The destinations to which a route is still to be made.
+fn to_make(left: &Difference) -> impl Iterator<Item = IpNetwork> {
     use crate::difference::Change;
     let made = left.changes.iter().filter(|change| !matches!(change, Change::Delete(_)));
-    let made = made.map(|change| change.route().destination);
+    made.map(|change| change.route().destination)
+}
+
+/// The destinations to which a route is still to be made, or what it needs of the tunnel.
+fn missing(left: &Difference, desired: &Desired, observed: &Observed) -> BTreeSet<IpNetwork> {
     let lacking = peers::lacking(&desired.peers, &observed.tunnel);
     let through_tunnel = desired
         .routes
         .iter()
         .filter(|(_, next_hop)| next_hop.on_link && lacking.contains(&next_hop.gateway));
-    made.chain(through_tunnel.map(|(&destination, _)| destination)).collect()
+    to_make(left).chain(through_tunnel.map(|(&destination, _)| destination)).collect()
 }
 
 fn route_state(

@@ -73,11 +73,11 @@ fn the_commands_of_diff_do_what_the_daemon_does() -> Outcome {
 
     // Made by hand, the daemon has nothing to add, and the other way round.
     let told = diff(by_hand, &facts)?;
-    assert_eq!((told.status.code(), told.stdout.lines().count()), (Some(1), 4), "{}", told.stdout);
+    assert_eq!((told.status.code(), told.stdout.lines().count()), (Some(1), 6), "{}", told.stdout);
     obey(by_hand, &ip, &told.stdout)?;
     assert_eq!((code(by_hand)?, code(node)?), (Some(0), Some(1)));
     let made_by_hand = routes(by_hand)?;
-    assert_eq!(made_by_hand.len(), 4);
+    assert_eq!(made_by_hand.len(), 6);
     drop(Syncer::start(by_hand, &nodes_file)?);
     assert_eq!(routes(by_hand)?, made_by_hand);
 
@@ -158,7 +158,7 @@ fn p24_who_looks_at_etcd_takes_no_lease() -> Outcome {
     let (machine, state) = (machine_id.to_str().unwrap(), state_dir.to_str().unwrap());
     let facts = ["--source", "etcd", "--etcd-endpoints", ENDPOINT, "--machine-id", machine];
     let told = diff(onlooker, &[&facts[..], &["--state-dir", state]].concat())?;
-    assert_eq!((told.status.code(), told.stdout.lines().count()), (Some(1), 1), "{}", told.stdout);
+    assert_eq!((told.status.code(), told.stdout.lines().count()), (Some(1), 2), "{}", told.stdout);
     assert!(told.stdout.starts_with("ip route add 10.0.7.0/24 via"), "{}", told.stdout);
     assert!(told.stderr.contains("would be taken"), "{}", told.stderr);
     assert_eq!((etcd.ctl(&["get", "--prefix", ""])?, etcd.ctl(&["lease", "list"])?), before);

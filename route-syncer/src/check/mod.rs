@@ -10,7 +10,7 @@ use crate::masquerade;
 use crate::observed::Observed;
 use crate::run_dir::RunDir;
 use crate::show::{self, Shown};
-use crate::status::{Report, Row, State};
+use crate::status::{RangeRow, Report, Row, State};
 
 /// What is wrong; nothing if all is well.
 ///
@@ -28,6 +28,7 @@ pub fn check(run_dir: &RunDir) -> Result<Vec<String>, Error> {
     }
     wrong.extend(report.problems.iter().cloned());
     wrong.extend(report.routes.iter().filter(|row| !row.state.is_ok()).map(remedy));
+    wrong.extend(report.unreachable.iter().filter(|row| !row.state.is_ok()).map(range_remedy));
     wrong.extend(nameless(&report));
     wrong.extend(host(&report)?);
     wrong.extend(not_masquerading(&report)?);
@@ -58,6 +59,18 @@ fn remedy(row: &Row) -> String {
             "{words}; the source no longer names {node}: bring it back, or if it is gone for good \
              say so (with etcd: route-syncer forget {node}; in a file: remove nodes in smaller steps)"
         ),
+    }
+}
+
+/// A range of the cluster that is not unreachable as it should be, and what to do about it.
+fn range_remedy(row: &RangeRow) -> String {
+    let (words, cidr) = (row.words(), &row.cidr);
+    match row.state {
+        State::Conflict => format!(
+            "{words}; somebody else's route is in its place: remove it if nobody needs it (ip route \
+             show {cidr} tells it), or start the daemon with --cluster-unreachable=false"
+        ),
+        _ => format!("{words}; a running daemon tries again by itself, and logs why it cannot"),
     }
 }
 

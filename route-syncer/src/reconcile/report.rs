@@ -7,7 +7,7 @@ use tracing::{debug, error, info, warn};
 use super::Reconciler;
 use crate::difference::Difference;
 use crate::error::Error;
-use crate::status::{Report, Row};
+use crate::status::{RangeRow, Report, Row, range_rows};
 
 impl Reconciler {
     /// Says what is new to the log, and everything to the status file.
@@ -23,11 +23,12 @@ impl Reconciler {
             protocol: self.settings.protocol,
             source_error: self.source_error.as_ref().map(|trouble| trouble.words.clone()),
             source_error_since: self.source_error.as_ref().map(|trouble| trouble.since.clone()),
-            notes: self.told.notes.clone(),
+            notes: self.notes(),
             problems,
             routes,
             host_settings: self.host.settings().to_vec(),
             conflist: self.settings.conflist.clone(),
+            unreachable: range_rows(&self.desired, left, &self.backoff),
         };
         for (destination, foreign) in left.shadowed.difference(&self.said_shadowed) {
             info!(
@@ -44,6 +45,15 @@ impl Reconciler {
         }
         Ok(())
     }
+
+    /// What the source says, and which ranges of the cluster are left alone.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = self.told.notes.clone();
+        notes.extend(self.desired.obstacles.iter().map(|(range, obstacle)| {
+            format!("{range}, the cluster's, is not made unreachable for unknown nodes: {obstacle}")
+        }));
+        notes
+    }
 }
 
 fn log_news(before: Option<&Report>, now: &Report) {
@@ -53,6 +63,12 @@ fn log_news(before: Option<&Report>, now: &Report) {
     }
     let said: BTreeSet<_> =
         before.iter().flat_map(|report| &report.routes).map(Row::words).collect();
+    let said_of_ranges: BTreeSet<_> =
+        before.iter().flat_map(|report| &report.unreachable).map(RangeRow::words).collect();
+    let is_new = |row: &&RangeRow| !row.state.is_ok() && !said_of_ranges.contains(&row.words());
+    for row in now.unreachable.iter().filter(is_new) {
+        warn!("{}", row.words());
+    }
     for row in now.routes.iter().filter(|row| !said.contains(&row.words())) {
         if row.state.is_ok() {
             debug!("{}", row.words());

@@ -28,6 +28,7 @@ fn snapshot(routes: Vec<Row>) -> Snapshot {
         routes,
         host_settings: Vec::new(),
         conflist: None,
+        unreachable: Vec::new(),
     };
     Snapshot { synced: true, report: Some(report), ..Snapshot::default() }
 }

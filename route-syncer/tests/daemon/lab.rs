@@ -257,17 +257,29 @@ impl Node {
         shown["routes"].as_array().unwrap().iter().map(state).collect()
     }
 
-    /// Our routes, as `destination via gateway`, sorted.
+    /// Our routes to other nodes, as `destination via gateway`, sorted.
     pub(crate) fn routes(&mut self) -> Vec<String> {
         let all = self.rtnl.routes(TABLE_MAIN).unwrap();
         let show = |route: &Route| {
             let gateway = route.gateway.map_or("nothing".into(), |gateway| gateway.to_string());
             format!("{} via {gateway}", route.destination)
         };
-        let mut routes: Vec<String> =
-            all.iter().filter(|route| route.protocol == PROTOCOL).map(show).collect();
+        let is_ours =
+            |route: &&Route| route.protocol == PROTOCOL && route.kind == libc::RTN_UNICAST;
+        let mut routes: Vec<String> = all.iter().filter(is_ours).map(show).collect();
         routes.sort();
         routes
+    }
+
+    /// Our routes that lead nowhere, as `destination metric`, sorted.
+    pub(crate) fn dead_ends(&mut self) -> Vec<String> {
+        let all = self.rtnl.routes(TABLE_MAIN).unwrap();
+        let is_ours =
+            |route: &&Route| route.protocol == PROTOCOL && route.kind != libc::RTN_UNICAST;
+        let show = |route: &Route| format!("{} {}", route.destination, route.priority);
+        let mut ends: Vec<String> = all.iter().filter(is_ours).map(show).collect();
+        ends.sort();
+        ends
     }
 
     pub(crate) fn route(&mut self, destination: &str) -> Option<Route> {
@@ -289,10 +301,19 @@ impl Node {
 
     /// Waits until our routes are these, in the order of [`Node::routes`].
     pub(crate) fn wait_for_routes(&mut self, expected: &[&str]) {
+        self.wait_for_list(Self::routes, expected);
+    }
+
+    /// Waits until our routes that lead nowhere are these, in the order of [`Node::dead_ends`].
+    pub(crate) fn wait_for_dead_ends(&mut self, expected: &[&str]) {
+        self.wait_for_list(Self::dead_ends, expected);
+    }
+
+    fn wait_for_list(&mut self, list: impl Fn(&mut Self) -> Vec<String>, expected: &[&str]) {
         let mut monitor = self.monitor();
         let end = Instant::now() + PATIENCE;
         loop {
-            let found = self.routes();
+            let found = list(self);
             if found == expected {
                 return;
             }

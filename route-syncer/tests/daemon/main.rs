@@ -3,6 +3,7 @@
 
 mod check;
 mod cleanup;
+mod cluster_range;
 mod file_source;
 mod health;
 mod host;

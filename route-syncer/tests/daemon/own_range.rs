@@ -15,15 +15,10 @@ use crate::masquerade::neighbour;
 
 /// How long something that must happen may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-const OPTION: [&str; 1] = ["--own-unreachable"];
 const RANGES: [&str; 2] = ["10.0.1.0/24", "fd00:1::/64"];
 const UNUSED: [&str; 2] = ["10.0.1.77", "fd00:1::77"];
-const ALL: [&str; 4] = [
-    "10.0.1.0/24 via nothing",
-    "10.0.2.0/24 via 10.100.0.2",
-    "fd00:1::/64 via nothing",
-    "fd00:2::/64 via fd00:100::2",
-];
+const ENDS: [&str; 3] = ["10.0.0.0/14 8192", "10.0.1.0/24 4096", "fd00:1::/64 4096"];
+const TO_NODE2: [&str; 2] = ["10.0.2.0/24 via 10.100.0.2", "fd00:2::/64 via fd00:100::2"];
 const FINE: [&str; 4] = ["10.0.1.0/24 own", "fd00:1::/64 own", "10.0.2.0/24 ok", "fd00:2::/64 ok"];
 
 /// Makes the bridge of the Pods, with the gateways' addresses, as the plugin does.
@@ -60,8 +55,8 @@ fn p19_the_bridge_wins_whichever_came_first() {
         let uplink = Some(node.uplink);
         assert_eq!(ways(&mut node), [uplink; 2]);
         let early = bridge_is_first.then(|| make_bridge(&mut node));
-        let _daemon = node.start_with(&OPTION);
-        assert_eq!(node.routes(), ALL);
+        let _daemon = node.start();
+        assert_eq!(node.dead_ends(), ENDS);
         let bridge = early.unwrap_or_else(|| {
             assert_eq!(ways(&mut node), [None; 2]);
             make_bridge(&mut node)
@@ -91,7 +86,7 @@ fn p19_packets_to_unused_addresses_are_answered_and_do_not_loop() {
         node.rtnl.request(&add(&default)).unwrap();
         let forwarding = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"][family];
         router.run(|| sysctl::set(forwarding, "1").unwrap()).unwrap();
-        let _daemon = node.start_with(&OPTION);
+        let _daemon = node.start();
 
         let to = SocketAddr::new(ip(UNUSED[family]), 9);
         let answer = router.run(|| answer_to(cidr(there).ip(), to)).unwrap();
@@ -134,21 +129,22 @@ fn p19_no_other_node_gets_the_own_range() {
     let own = r#"{"name": "node1", "address": "10.100.0.1", "podCIDRs": ["10.0.1.0/24"]}"#;
     let thief = r#"{"name": "node2", "address": "10.100.0.2", "podCIDRs": ["10.0.1.0/24"]}"#;
     let mut node = Node::new(&format!("[{thief}, {own}]"));
-    let _daemon = node.start_with(&OPTION);
+    let _daemon = node.start();
     node.wait_for_status(&[
         "10.0.1.0/24 refused(overlaps this node's own range 10.0.1.0/24)",
         "10.0.1.0/24 own",
     ]);
-    assert_eq!(node.routes(), [ALL[0]]);
+    assert_eq!(node.routes(), [""; 0]);
+    assert_eq!(node.dead_ends(), ENDS[..2]);
 }
 
 #[test]
 fn the_routes_are_repaired_shown_and_kept_at_a_restart() {
     let mut node = node();
-    let daemon = node.start_with(&OPTION);
+    let daemon = node.start();
     node.wait_for_status(&FINE);
     let (table, _) = node.call(&["status"]);
-    assert_eq!(table.matches("unreachable").count(), 2, "{table}");
+    assert_eq!(table.matches("unreachable").count(), 3, "{table}");
     for range in RANGES {
         let mut monitor = node.monitor();
         let lost = node.route(range).unwrap();
@@ -159,13 +155,13 @@ fn the_routes_are_repaired_shown_and_kept_at_a_restart() {
     node.wait_for_status(&FINE);
     assert_eq!(daemon.stop(), Some(0));
     let mut monitor = node.monitor();
-    assert_eq!(node.start_with(&OPTION).stop(), Some(0));
+    assert_eq!(node.start().stop(), Some(0));
     assert_eq!(monitor.writes(), [""; 0]);
-    assert_eq!(node.routes(), ALL);
+    assert_eq!((node.routes(), node.dead_ends().len()), (TO_NODE2.map(str::to_owned).into(), 3));
 
-    // Without the option they go.
-    let _daemon = node.start();
-    node.wait_for_routes(&[ALL[1], ALL[3]]);
+    // Who does not want them has none.
+    let _daemon = node.start_with(&["--own-unreachable=false"]);
+    node.wait_for_dead_ends(&ENDS[..1]);
 }
 
 #[test]
@@ -179,14 +175,14 @@ fn a_foreign_route_in_their_place_is_reported_and_never_touched() {
     };
     node.rtnl.request_all(&RANGES.map(|range| add(&theirs(range)))).unwrap();
     let before = RANGES.map(|range| node.route(range).unwrap());
-    let _daemon = node.start_with(&OPTION);
+    let _daemon = node.start();
     let conflicts = RANGES.map(|range| format!("{range} conflict(proto 4)"));
     node.wait_for_status(&[&conflicts[0], &conflicts[1], FINE[2], FINE[3]]);
     assert_eq!(RANGES.map(|range| node.route(range).unwrap()), before);
-    assert_eq!(node.routes(), [ALL[1], ALL[3]]);
+    assert_eq!(node.dead_ends(), ENDS[..1]);
     // When they go, ours come.
     node.rtnl.request_all(&before.map(|route| kernel::route::delete(&route))).unwrap();
-    node.wait_for_routes(&ALL);
+    node.wait_for_dead_ends(&ENDS);
     node.wait_for_status(&FINE);
 }
 
@@ -194,17 +190,17 @@ fn a_foreign_route_in_their_place_is_reported_and_never_touched() {
 fn a_range_with_the_nodes_own_address_in_it_stays_reachable() {
     let list = r#"[{"name": "node1", "address": "10.100.0.1", "podCIDRs": ["10.0.0.0/8"]}]"#;
     let mut node = Node::new(list);
-    let _daemon = node.start_with(&OPTION);
+    let _daemon = node.start();
     node.wait_for_status(&["10.0.0.0/8 own"]);
-    assert_eq!(node.routes(), [""; 0]);
+    assert_eq!(node.dead_ends(), [""; 0]);
 }
 
 #[test]
 fn cleanup_takes_them_too() {
     let mut node = node();
-    node.start_with(&OPTION).kill();
+    node.start().kill();
     let state_dir = node.folder.path().join("state");
     let (said, code) = node.call(&["cleanup", "--state-dir", state_dir.to_str().unwrap()]);
-    assert_eq!((code, said.contains("removed 4 routes")), (Some(0), true), "{said}");
-    assert_eq!(node.routes(), [""; 0]);
+    assert_eq!((code, said.contains("removed 5 routes")), (Some(0), true), "{said}");
+    assert_eq!((node.routes(), node.dead_ends()), (Vec::new(), Vec::new()));
 }

@@ -94,10 +94,11 @@ fn status_tells_whether_a_daemon_runs() {
     let table = String::from_utf8(output.stdout).unwrap();
     let expected = "\
 NODE   POD CIDR     VIA          DEVICE   STATE
-node1  10.0.1.0/24  -            -        own
-node1  fd00:1::/64  -            -        own
+node1  10.0.1.0/24  unreachable  -        own
+node1  fd00:1::/64  unreachable  -        own
 node2  10.0.2.0/24  10.100.0.2   uplink0  ok
 node2  fd00:2::/64  fd00:100::2  uplink0  ok
+*      10.0.0.0/14  unreachable  -        ok
 ";
     assert_eq!(table, expected);
 

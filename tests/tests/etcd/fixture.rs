@@ -11,7 +11,7 @@ use cbr0_tests::require::{self, Part};
 use cbr0_tests::topology::Topology;
 use cbr0_tests::{LabError, Result, bins, process};
 use kernel::netlink::{Protocol, Socket};
-use kernel::route::TABLE_MAIN;
+use kernel::route::{Route, TABLE_MAIN};
 use serde_json::Value;
 
 pub(crate) const PREFIX: &str = "/coreos.com/network";
@@ -148,13 +148,12 @@ impl Lab {
         self.wait(number, "reading", |_| self.log(number).contains("the source names"))
     }
 
-    /// Our routes on a node, as `destination via gateway`, sorted.
+    /// Our routes on a node to others, as `destination via gateway`, sorted.
     pub(crate) fn routes(&self, number: usize) -> Result<Vec<String>> {
         let all = self.node(number).rtnl()?.routes(TABLE_MAIN)?;
+        let show = |route: &Route| Some(format!("{} via {}", route.destination, route.gateway?));
         let ours = all.iter().filter(|route| route.protocol == PROTOCOL);
-        Ok(sorted(
-            ours.map(|route| format!("{} via {}", route.destination, route.gateway.unwrap())),
-        ))
+        Ok(sorted(ours.filter_map(show)))
     }
 
     /// Hears from now on of routes that are deleted on a node.

@@ -13,7 +13,7 @@ use cbr0_tests::syncer::{DEADLINE, Facts, Started};
 use cbr0_tests::topology::{self, DualStack};
 use cbr0_tests::{LabError, Result, bins, cluster};
 use ipnetwork::IpNetwork;
-use kernel::route::TABLE_MAIN;
+use kernel::route::{Route, TABLE_MAIN};
 use serde_json::Value;
 
 use crate::matrix::{Kind, Party};
@@ -141,6 +141,8 @@ pub(crate) fn wait_for_routes(members: &[&Member]) -> Result<()> {
 
 fn routes_to_pods(node: &Node) -> Result<BTreeSet<IpNetwork>> {
     let routes = node.rtnl()?.routes(TABLE_MAIN)?;
-    let ours = routes.into_iter().filter(|route| route.protocol == PROTOCOL);
+    // Without a gateway it leads to no Pods: it is the answer where there are none.
+    let leads = |route: &Route| route.protocol == PROTOCOL && route.gateway.is_some();
+    let ours = routes.into_iter().filter(leads);
     Ok(ours.map(|route| route.destination).collect())
 }
