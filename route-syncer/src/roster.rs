@@ -88,8 +88,12 @@ impl Roster {
     pub fn remember(&mut self, list: List) {
         let List { nodes, held, .. } = list;
         let told = nodes.iter().chain(held.iter().map(|held| &held.node));
+        let names: HashSet<String> = told.clone().map(|node| node.name.clone()).collect();
         let cidrs: HashSet<IpNetwork> = told.flat_map(|node| node.pod_cidrs.clone()).collect();
-        let is_told = |node: &Node| node.pod_cidrs.iter().any(|cidr| cidrs.contains(cidr));
+        // A name that came twice would make the list unreadable that is written of it.
+        let is_told = |node: &Node| {
+            names.contains(&node.name) || node.pod_cidrs.iter().any(|cidr| cidrs.contains(cidr))
+        };
         self.listed.retain(|node| !is_told(node));
         self.listed.extend(nodes);
         self.held = held;
@@ -238,6 +242,15 @@ mod tests {
         assert_eq!(roster.held.len(), 3);
         roster.take(proven(nodes(1..=6)), "node1");
         assert_eq!(roster.held, []);
+    }
+
+    #[test]
+    fn a_node_that_the_source_remembers_with_another_range_is_there_once() {
+        let mut roster = Roster::remembered(nodes(1..=3), &[]);
+        let renumbered = Node { pod_cidrs: vec!["10.1.2.0/24".parse().unwrap()], ..node(2) };
+        roster.remember(vec![renumbered].into());
+        assert_eq!(names(&roster.listed), ["node1", "node3", "node2"]);
+        assert_eq!(roster.baseline, roster.listed);
     }
 
     #[test]
