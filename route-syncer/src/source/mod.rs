@@ -137,7 +137,7 @@ pub enum SourceError {
     File(#[from] file::FileError),
     /// Etcd.
     #[error(transparent)]
-    Etcd(#[from] etcd::client::EtcdError),
+    Etcd(#[from] etcd::error::EtcdError),
     /// The Kubernetes API server.
     #[error(transparent)]
     Kubernetes(#[from] kubernetes::error::KubernetesError),

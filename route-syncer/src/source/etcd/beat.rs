@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::client::{Etcd, EtcdError};
+use super::client::Etcd;
+use super::error::EtcdError;
 
 /// The longest time between two signs of life.
 const LONGEST: Duration = Duration::from_secs(300);

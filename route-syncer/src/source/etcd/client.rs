@@ -1,9 +1,6 @@
-//! The connection to etcd: endpoints, TLS, user, time limits, and errors that tell the remedy.
+//! The connection to etcd: endpoints, TLS, user, time limits.
 
-use std::error::Error as _;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use etcd_client::{
@@ -13,95 +10,24 @@ use etcd_client::{
 use tokio::time::timeout;
 
 use super::contents::{Contents, Layout, Stored};
+use super::error::{EtcdError, explain, silent};
+use super::jitter::random;
 use super::options::EtcdOptions;
+use super::timing::Timing;
+use super::value;
 use crate::source::Term;
 
-/// How long etcd may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How often an idle connection is tried: each time wakes the daemon. Etcd's least is 5 seconds.
-const PING: Duration = Duration::from_secs(30);
-/// How long the answer to that may take.
-const PONG: Duration = Duration::from_secs(10);
-
-/// Why etcd cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum EtcdError {
-    /// No endpoint was named.
-    #[error("no etcd is named; give --etcd-endpoints, such as http://10.100.0.1:2379")]
-    NoEndpoints,
-    /// Files for TLS, but an endpoint without.
-    #[error("the endpoint {0} is without TLS, but there are options for it; write https://")]
-    NotTls(String),
-    /// One without the other.
-    #[error("{0} is given without {1}; give both")]
-    Half(&'static str, &'static str),
-    /// A certificate, a key or a password.
-    #[error("cannot read the file {path:?} of {option}: {source}")]
-    File {
-        /// The option that names it.
-        option: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The operating system's word.
-        source: io::Error,
-    },
-    /// Nobody answers.
-    #[error(
-        "etcd at {endpoints} does not answer: {reason}; is it running, and is the address right, \
-         with http or https?"
-    )]
-    Away {
-        /// Where.
-        endpoints: String,
-        /// What was tried, and what came of it.
-        reason: String,
-    },
-    /// TLS failed.
-    #[error(
-        "etcd at {endpoints}: the connection is not trusted: {reason}; --etcd-cafile must name the \
-         CA of etcd's certificate, the endpoints a name or address that is in it, and \
-         --etcd-certfile a certificate that etcd's CA has signed"
-    )]
-    Certificate {
-        /// Where.
-        endpoints: String,
-        /// What TLS said.
-        reason: String,
-    },
-    /// The user.
-    #[error(
-        "etcd at {endpoints} lets nobody in: {reason}; see --etcd-username and \
-         --etcd-password-file, and that the user may read and write {prefix}"
-    )]
-    Denied {
-        /// Where.
-        endpoints: String,
-        /// What etcd said.
-        reason: String,
-        /// The prefix of our keys.
-        prefix: String,
-    },
-    /// Anything else that etcd says.
-    #[error("etcd at {endpoints}: {reason}")]
-    Refused {
-        /// Where.
-        endpoints: String,
-        /// What it said.
-        reason: String,
-    },
-    /// The watch ended.
-    #[error("the watch of etcd ended: {0}")]
-    Watch(String),
-    /// The lease of this node is gone.
-    #[error("this node's lease expired; it is taken again")]
-    LeaseGone,
-}
+/// How long a list of everything may be, in bytes. A limit is needed, and this one is not met: etcd's
+/// own, of all that it has, is 8 GiB at most, of which we read one prefix.
+const LONGEST_LIST: usize = 1 << 30;
 
 /// How to connect.
 #[derive(Clone)]
 pub struct Connection {
     endpoints: Vec<String>,
     options: ConnectOptions,
+    /// How patient we are.
+    pub(super) timing: Timing,
     /// The names of the keys.
     pub layout: Layout,
     /// How long the lease holds that is kept alive by this.
@@ -114,6 +40,8 @@ pub struct Etcd {
     pub(super) layout: Layout,
     pub(super) term: Term,
     endpoint: String,
+    /// How long it may take to answer.
+    patience: Duration,
 }
 
 impl Connection {
@@ -125,9 +53,10 @@ impl Connection {
         if options.endpoints.is_empty() {
             return Err(EtcdError::NoEndpoints);
         }
+        let timing = options.timing;
         let mut connect = ConnectOptions::new()
-            .with_connect_timeout(PATIENCE)
-            .with_keep_alive(PING, PONG)
+            .with_connect_timeout(timing.answer)
+            .with_keep_alive(timing.ping, timing.answer)
             .with_require_leader(true);
         if let Some(tls) = tls(options)? {
             if let Some(plain) = options.endpoints.iter().find(|url| !url.starts_with("https://")) {
@@ -154,6 +83,7 @@ impl Connection {
         Ok(Self {
             endpoints: options.endpoints.clone(),
             options: connect,
+            timing,
             layout: Layout::new(&options.prefix),
             term: Term::default(),
         })
@@ -167,7 +97,7 @@ impl Connection {
     pub async fn open(&self) -> Result<(Etcd, Contents), EtcdError> {
         let mut problem = None;
         // Not all nodes ask the same one.
-        let first = RandomState::new().build_hasher().finish() as usize % self.endpoints.len();
+        let first = random() as usize % self.endpoints.len();
         for endpoint in self.endpoints.iter().cycle().skip(first).take(self.endpoints.len()) {
             match self.open_one(endpoint).await {
                 Ok(opened) => return Ok(opened),
@@ -185,14 +115,16 @@ impl Connection {
 
     async fn open_one(&self, endpoint: &str) -> Result<(Etcd, Contents), EtcdError> {
         let connected = Client::connect([endpoint], Some(self.options.clone()));
-        let client = match timeout(PATIENCE, connected).await {
+        let patience = self.timing.answer;
+        let client = match timeout(patience, connected).await {
             Ok(connected) => {
                 connected.map_err(|error| explain(&error, endpoint, &self.layout.prefix))?
             }
-            Err(_) => return Err(silent(endpoint)),
+            Err(_) => return Err(silent(endpoint, patience)),
         };
         let (layout, endpoint) = (self.layout.clone(), endpoint.to_owned());
-        let etcd = Etcd { client, layout, term: self.term.clone(), endpoint };
+        let term = self.term.clone();
+        let etcd = Etcd { client, layout, term, endpoint, patience };
         let contents = etcd.list().await?;
         Ok((etcd, contents))
     }
@@ -227,9 +159,9 @@ impl Etcd {
         &self,
         call: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, EtcdError> {
-        match timeout(PATIENCE, call).await {
+        match timeout(self.patience, call).await {
             Ok(answer) => answer.map_err(|error| self.explain(&error)),
-            Err(_) => Err(silent(&self.endpoint)),
+            Err(_) => Err(silent(&self.endpoint, self.patience)),
         }
     }
 
@@ -248,7 +180,7 @@ impl Etcd {
     /// # Errors
     /// Etcd does not answer, or not to us.
     async fn list(&self) -> Result<Contents, EtcdError> {
-        let mut kv = self.client.kv_client();
+        let mut kv = self.client.kv_client().max_decoding_message_size(LONGEST_LIST);
         let prefix = self.layout.prefix.clone();
         let answer = self.ask(kv.get(prefix, Some(GetOptions::new().with_prefix()))).await?;
         let header = answer.header().ok_or_else(|| self.strange("an answer without a header"))?;
@@ -264,57 +196,9 @@ impl Etcd {
     }
 }
 
-/// A key's value, as we keep it.
+/// A key's value, as we keep it: of one that is too long, enough to know that it is.
 pub(super) fn stored(kv: &KeyValue) -> Stored {
-    Stored { value: kv.value().to_vec(), revision: kv.mod_revision(), lease: kv.lease() }
-}
-
-fn silent(endpoint: &str) -> EtcdError {
-    let reason = format!("no answer within {PATIENCE:?}");
-    EtcdError::Away { endpoints: endpoint.to_owned(), reason }
-}
-
-fn explain(error: &ClientError, endpoint: &str, prefix: &str) -> EtcdError {
-    let (endpoints, reason) = (endpoint.to_owned(), words(error));
-    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    // The types of the layers below do not tell; their words do.
-    if says(&["certificate", "tls handshake", "TLS handshake", "UnknownIssuer"])
-        // So ends a handshake in which the other side did not like our certificate.
-        || (endpoints.starts_with("https://") && says(&["operation was canceled", "connection error"]))
-    {
-        return EtcdError::Certificate { endpoints, reason };
-    }
-    let denied = ["authentication failed", "permission denied", "user name", "auth token"];
-    if says(&denied) {
-        return EtcdError::Denied { endpoints, reason, prefix: prefix.to_owned() };
-    }
-    let away = [
-        "transport error",
-        "tcp connect",
-        "Connection refused",
-        "no leader",
-        "timed out",
-        "h2 protocol",
-    ];
-    if matches!(error, ClientError::TransportError(_)) || says(&away) {
-        return EtcdError::Away { endpoints, reason };
-    }
-    EtcdError::Refused { endpoints, reason }
-}
-
-/// What it says, and what the layers below say.
-fn words(error: &ClientError) -> String {
-    let (mut text, mut below) = match error {
-        ClientError::GRpcStatus(status) => (status.message().to_owned(), status.source()),
-        ClientError::TransportError(error) => (error.to_string(), error.source()),
-        other => (other.to_string(), None),
-    };
-    while let Some(cause) = below {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        below = cause.source();
-    }
-    text
+    let value = kv.value();
+    let value = value[..value.len().min(value::LONGEST + 1)].to_vec();
+    Stored { value, revision: kv.mod_revision(), lease: kv.lease() }
 }

@@ -1,6 +1,7 @@
 //! `leave` and `forget`: the only ways by which a node goes for good.
 
-use super::client::{Connection, EtcdError};
+use super::client::Connection;
+use super::error::EtcdError;
 use super::own::{describe, leases};
 use super::state::{State, StateError, StateFile};
 use super::value::Identity;

@@ -3,37 +3,37 @@
 //!
 //! What the rest of the daemon hears is always complete: this node, the members, who is held.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+mod telling;
+mod tenure;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ipnetwork::IpNetwork;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::yield_now;
 use tokio::time::sleep;
-use tracing::{error, info, warn};
+use tracing::error;
 
 use super::beat::Beat;
-use super::client::{Connection, Etcd, EtcdError};
+use super::client::Connection;
 use super::config::{self, Config, ConfigError};
 use super::contents::Contents;
+use super::error::EtcdError;
+use super::history::doubt;
+use super::jitter::jitter;
 use super::key::Subnet;
-use super::own::{self, Lack, Own, SameAddress};
-use super::picture::{Picture, Viewpoint};
+use super::own::{self, Lack, SameAddress};
+use super::picture::Viewpoint;
 use super::state::{State, StateFile};
 use super::value::Identity;
 use super::watch::Watch;
 use crate::clock;
-use crate::source::{HeldNode, List, Node, SourceError, Term, Update};
+use crate::source::{List, SourceError, Term, Update};
 
 /// How long to wait before connecting again: doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// How long who lost the race for a subnet lets others go first, at most.
-const RACE_WAIT: Duration = Duration::from_millis(50);
 /// How often a node without a lease looks again, though nothing has changed.
 const LACK_WAIT: Duration = Duration::from_secs(30);
-/// How many problems of single keys are shown.
-const SHOWN: usize = 5;
 
 /// Keeps this node's lease, and the picture.
 pub struct Keeper {
@@ -63,6 +63,8 @@ pub struct Keeper {
     ended: Option<String>,
     wait: Duration,
     told: Option<List>,
+    /// The keys that the log says are skipped, and why.
+    skipped: BTreeMap<String, String>,
     /// Whether it only looks on: then it writes neither to etcd nor to the file.
     looks_on: bool,
 }
@@ -109,6 +111,7 @@ impl Keeper {
             ended: None,
             wait: FIRST_WAIT,
             told: None,
+            skipped: BTreeMap::new(),
             looks_on: false,
         }
     }
@@ -145,7 +148,7 @@ impl Keeper {
                 return;
             }
             sleep(self.wait / 2 + jitter(self.wait / 2)).await;
-            self.wait = (self.wait * 2).min(LONGEST_WAIT);
+            self.wait = (self.wait * 2).min(self.connection.timing.retry);
         }
     }
 
@@ -193,7 +196,7 @@ impl Keeper {
 
     /// Takes a complete reading.
     fn read_anew(&mut self, contents: &Contents) -> Result<(), End> {
-        let doubt = self.state.history.and_then(|history| doubt(history, contents));
+        let doubt = doubt(&self.state, contents);
         if let Some(doubt) = &doubt {
             error!("{doubt}: nodes that it no longer names are held");
         }
@@ -226,99 +229,6 @@ impl Keeper {
         self.state.history = Some((contents.cluster, contents.revision));
     }
 
-    /// Does what is to be done about this node's own lease.
-    async fn settle(
-        &mut self,
-        etcd: &Etcd,
-        watch: &mut Watch,
-        contents: &mut Contents,
-    ) -> Result<(), EtcdError> {
-        let mut granted = 0;
-        let settled = self.take_or_keep(etcd, watch, contents, &mut granted).await;
-        if granted != 0 && granted != self.lease {
-            etcd.revoke(granted).await;
-        }
-        settled
-    }
-
-    async fn take_or_keep(
-        &mut self,
-        etcd: &Etcd,
-        watch: &mut Watch,
-        contents: &mut Contents,
-        granted: &mut i64,
-    ) -> Result<(), EtcdError> {
-        loop {
-            match self.decide(contents) {
-                Own::Has { subnet, .. } if self.looks_on => {
-                    self.have(subnet, 0);
-                    return Ok(());
-                }
-                Own::Take(subnet) if self.looks_on => {
-                    info!("the subnet {subnet} would be taken");
-                    return Ok(());
-                }
-                Own::Has { subnet, lease, stale: None } => {
-                    self.have(subnet, lease);
-                    return Ok(());
-                }
-                Own::Has { subnet, lease, stale: Some(_) } if self.corrected => {
-                    self.have(subnet, lease);
-                    self.lack = Some(Lack::Twin(subnet));
-                    return Ok(());
-                }
-                Own::Has { subnet, lease, stale: Some(revision) } => {
-                    self.corrected = true;
-                    if etcd.rewrite(&self.own, subnet, lease, revision).await? {
-                        self.have(subnet, lease);
-                        return Ok(());
-                    }
-                    return Err(EtcdError::Watch("this node's lease was written to".to_owned()));
-                }
-                Own::Take(subnet) => {
-                    if *granted == 0 {
-                        *granted = etcd.grant(self.ttl).await?;
-                    }
-                    if etcd.take(&self.own, subnet, *granted, contents).await? {
-                        info!("took the subnet {subnet}");
-                        self.have(subnet, *granted);
-                        return Ok(());
-                    }
-                    // Others look for one at the same time: what they have meanwhile is heard of.
-                    watch.gather(etcd, contents, jitter(RACE_WAIT)).await?;
-                    self.judge(contents, None);
-                }
-                Own::Lacks(lack) => {
-                    if self.lack.as_ref() != Some(&lack) {
-                        error!("{lack}");
-                    }
-                    self.lack = Some(lack);
-                    self.lease = 0;
-                    return Ok(());
-                }
-            }
-        }
-    }
-
-    fn decide(&mut self, contents: &Contents) -> Own {
-        if let Some(own) = self.state.own.filter(|&own| own::has_left(&self.own, own, contents)) {
-            self.left = Some(own);
-            self.state.own = None;
-        }
-        if let Some(left) = self.left {
-            return Own::Lacks(Lack::Left(left));
-        }
-        let key = || Err(ConfigError::Missing { key: self.connection.layout.config() });
-        let config = self.config.clone().unwrap_or_else(key);
-        own::decide(&self.own, self.state.own, contents, &self.state.picture, &config)
-    }
-
-    fn have(&mut self, subnet: Subnet, lease: i64) {
-        self.state.own = Some(subnet);
-        self.lease = lease;
-        self.lack = None;
-    }
-
     /// Returns whether anything was written.
     fn remember(&mut self, contents: &Contents) -> bool {
         self.state.history = Some((contents.cluster, contents.revision));
@@ -346,88 +256,4 @@ impl Keeper {
             error!("what is remembered may not outlive a crash: {problem}");
         }
     }
-
-    fn tell(&mut self, updates: &UnboundedSender<Update>) -> Result<(), End> {
-        let list = self.list();
-        if self.told.as_ref() == Some(&list) {
-            return Ok(());
-        }
-        for (name, reason) in &self.state.picture.skipped {
-            warn!("the lease {name:?} is skipped: {reason}");
-        }
-        self.told = Some(list.clone());
-        updates.send(Update::Nodes(list)).map_err(|_| End::Deaf)
-    }
-
-    /// Everything that is known.
-    fn list(&self) -> List {
-        let picture = &self.state.picture;
-        let mut list = List {
-            cluster_cidrs: self.state.networks.clone(),
-            problems: self.problems(),
-            notes: self.note.iter().cloned().collect(),
-            absence_is_proven: true,
-            ..List::default()
-        };
-        if let Some(subnet) = self.state.own.or(self.left) {
-            list.nodes.push(node(&self.own.name, &self.own, subnet.ranges()));
-        }
-        let mut names = std::collections::HashSet::from([self.own.name.as_str()]);
-        for (key, member) in &picture.members {
-            let Identity { name, .. } = &member.identity;
-            // Two machines of one name are two nodes.
-            let name = if names.insert(name) { name.clone() } else { format!("{name}@{key}") };
-            let node = node(&name, &member.identity, member.subnet.ranges());
-            match &member.held_since {
-                Some(since) => list.held.push(HeldNode { node, since: since.clone() }),
-                None => list.nodes.push(node),
-            }
-        }
-        list
-    }
-
-    fn problems(&self) -> Vec<String> {
-        let picture: &Picture = &self.state.picture;
-        let mut problems = Vec::new();
-        problems.extend(self.lack.as_ref().map(ToString::to_string));
-        if let Some(Err(error)) = &self.config
-            && !matches!(self.lack, Some(Lack::Config(_)))
-        {
-            problems.push(error.to_string());
-        }
-        if let Some(doubt) = &picture.doubt {
-            problems.push(format!("{}, since {}", doubt.what, doubt.since));
-        }
-        if !picture.skipped.is_empty() {
-            let count = picture.skipped.len();
-            let some: Vec<String> =
-                picture.skipped.iter().take(SHOWN).map(|(k, v)| format!("{k}: {v}")).collect();
-            let more = if count > SHOWN { "; …" } else { "" };
-            problems.push(format!("{count} leases are skipped: {}{more}", some.join("; ")));
-        }
-        problems
-    }
-}
-
-fn node(name: &str, identity: &Identity, pod_cidrs: Vec<IpNetwork>) -> Node {
-    let (name, addresses) = (name.to_owned(), identity.addresses());
-    Node { name, addresses, pod_cidrs, vteps: Some(identity.backend.vteps()) }
-}
-
-/// Why etcd's history is not the one that was read before.
-fn doubt((cluster, revision): (u64, i64), contents: &Contents) -> Option<String> {
-    if contents.cluster != cluster {
-        let new = contents.cluster;
-        return Some(format!("etcd is another cluster than before ({new:x}, was {cluster:x})"));
-    }
-    (contents.revision < revision).then(|| {
-        let new = contents.revision;
-        format!("etcd went back from revision {revision} to {new}, as after a restored backup")
-    })
-}
-
-/// A random time up to `most`. The keys of a new hasher are random.
-fn jitter(most: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish() as u32;
-    most.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }

@@ -7,8 +7,9 @@ use etcd_client::{
     ResponseHeader, Txn, TxnOp, TxnOpResponse,
 };
 
-use super::client::{Etcd, EtcdError, stored};
+use super::client::{Etcd, stored};
 use super::contents::Contents;
+use super::error::EtcdError;
 use super::key::Subnet;
 use super::own;
 use super::value::Identity;

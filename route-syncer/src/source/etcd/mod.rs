@@ -2,8 +2,10 @@
 //!
 //! - [`key`], [`value`], [`backend`] and [`config`] are flannel's formats; [`contents`] is what is in etcd;
 //! - [`subnet`] tells which subnets there are, [`own`] what to do about this node's;
-//! - [`picture`] decides who is in the cluster, and who is held; [`state`] remembers that;
-//! - [`client`], [`lease`], [`beat`] and [`watch`] talk to etcd, [`keeper`] is the story of all of it;
+//! - [`picture`] decides who is in the cluster, and who is held; [`state`] remembers that, and
+//!   `history` tells whether etcd does;
+//! - [`client`], [`lease`], [`beat`] and [`watch`] talk to etcd, as patiently as [`timing`] says;
+//!   [`keeper`] is the story of all of it;
 //! - [`farewell`] is what `leave` and `forget` do.
 
 pub mod backend;
@@ -11,8 +13,11 @@ pub mod beat;
 pub mod client;
 pub mod config;
 pub mod contents;
+pub mod error;
 pub mod farewell;
+mod history;
 pub mod identity;
+mod jitter;
 pub mod keeper;
 pub mod key;
 pub mod lease;
@@ -21,13 +26,14 @@ pub mod own;
 pub mod picture;
 pub mod state;
 pub mod subnet;
+pub mod timing;
 pub mod value;
 pub mod watch;
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 
-use self::client::EtcdError;
+use self::error::EtcdError;
 use self::keeper::Keeper;
 use super::{Source, SourceError, Term, Update};
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::timing::Timing;
+
 /// Where etcd is, how it is entered, and who this node is there.
 #[derive(Clone, Debug, Args)]
 pub struct EtcdOptions {
@@ -38,6 +40,10 @@ pub struct EtcdOptions {
     /// A file with the password of --etcd-username.
     #[arg(long = "etcd-password-file", value_name = "PATH")]
     pub password_file: Option<PathBuf>,
+
+    /// How patient this node is with it.
+    #[command(flatten)]
+    pub timing: Timing,
 
     /// The address by which other nodes reach this one, at most one a family [default: the ones
     /// of the default routes]

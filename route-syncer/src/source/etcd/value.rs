@@ -13,6 +13,9 @@ use super::backend::{self, Backend, BackendError};
 use crate::off_link::OffLink;
 use crate::tunnel::Vteps;
 
+/// The longest value that is read, in bytes. Those of leases have some 200.
+pub const LONGEST: usize = 16 << 10;
+
 /// Who a node is: what tells it from others, and from itself after a new installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -76,6 +79,9 @@ impl Identity {
 /// Why a value names no node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
+    /// Nobody's lease.
+    #[error("the value is longer than {LONGEST} bytes")]
+    TooLong,
     /// Not JSON, or not of the shape.
     #[error("the value is no lease in JSON: {0}")]
     Json(String),
@@ -115,6 +121,9 @@ struct Written {
 /// # Errors
 /// It is malformed, or of a backend that is not spoken here.
 pub fn parse(bytes: &[u8]) -> Result<Identity, ValueError> {
+    if bytes.len() > LONGEST {
+        return Err(ValueError::TooLong);
+    }
     let written = serde_json::from_slice(bytes);
     let written: Written = written.map_err(|error| ValueError::Json(error.to_string()))?;
     let v4 = address::<Ipv4Addr>("PublicIP", written.public_ip)?.filter(|v4| !v4.is_unspecified());

@@ -5,8 +5,9 @@ use std::time::Duration;
 use etcd_client::{EventType, WatchOptions, WatchStream};
 use tokio::time::{Instant, timeout_at};
 
-use super::client::{Etcd, EtcdError, stored};
+use super::client::{Etcd, stored};
 use super::contents::Contents;
+use super::error::EtcdError;
 
 /// A burst of changes ends with so much silence, or when it has lasted so long: many nodes that join
 /// at once are one change of the picture, or few.
