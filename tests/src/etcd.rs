@@ -1,4 +1,4 @@
-//! A real etcd of one member, inside a host of the laboratory.
+//! A real etcd, of one member unless more are added, inside a host of the laboratory.
 
 use std::fs;
 use std::net::IpAddr;
@@ -64,6 +64,37 @@ impl Etcd {
         Ok(etcd)
     }
 
+    /// Starts another member of its cluster on the same host: number 1, 2, …
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn add_member(&self, number: u16) -> Result<Self> {
+        let name = format!("member{number}");
+        let peer = format!("http://127.0.0.1:{}", 2380 + 2 * number);
+        let said = self.ctl(&["member", "add", &name, "--peer-urls", &peer])?;
+        let cluster =
+            said.split("ETCD_INITIAL_CLUSTER=\"").nth(1).and_then(|s| s.split('"').next());
+        let cluster = cluster.ok_or_else(|| LabError::Wrong(format!("no cluster in {said}")))?;
+        let options = ["--name", &name, "--listen-peer-urls", &peer]
+            .into_iter()
+            .chain(["--initial-advertise-peer-urls", &peer, "--initial-cluster", cluster])
+            .chain(["--initial-cluster-state", "existing"]);
+        let folder = self.folder.join(&name);
+        fs::create_dir_all(&folder).context(|| format!("make {}", folder.display()))?;
+        let port = (2379 + 2 * number).to_string();
+        let mut member = Etcd {
+            program: self.program.clone(),
+            netns: NetNs::open(&self.netns.path())?,
+            data: folder.join("data"),
+            folder,
+            endpoint: self.endpoint.replace("2379", &port),
+            options: options.map(str::to_owned).collect(),
+            running: None,
+        };
+        member.run()?;
+        Ok(member)
+    }
+
     /// Starts it again, on the data that it has.
     ///
     /// # Errors
@@ -113,10 +144,18 @@ impl Etcd {
     /// # Errors
     /// It fails.
     pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
+        self.ctl_with(arguments, "")
+    }
+
+    /// As [`Etcd::ctl`], with this on its stdin.
+    ///
+    /// # Errors
+    /// It fails.
+    pub fn ctl_with(&self, arguments: &[&str], input: &str) -> Result<String> {
         let program = self.program.with_file_name("etcdctl");
         let mut command = Command::new(program);
         command.args(["--endpoints", &self.endpoint]).args(arguments).env("ETCDCTL_API", "3");
-        let finished = self.netns.run(|| process::run(command, b"", DEADLINE))??;
+        let finished = self.netns.run(|| process::run(command, input.as_bytes(), DEADLINE))??;
         if finished.status.success() {
             return Ok(finished.stdout);
         }

@@ -22,6 +22,8 @@ const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTM_DELROUTE: u16 = 25;
 /// How long something that must happen may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the lease of a mortal daemon outlives it.
+pub(crate) const SHORT: Duration = Duration::from_secs(2);
 
 pub(crate) struct Lab {
     pub(crate) topology: Topology,
@@ -62,6 +64,17 @@ impl Lab {
         self.etcd.ctl(&["put", &format!("{PREFIX}/{key}"), value]).map(drop)
     }
 
+    /// As [`Lab::put`], for a value that is too long for a command line.
+    pub(crate) fn put_long(&self, key: &str, value: &str) -> Result<()> {
+        self.etcd.ctl_with(&["put", &format!("{PREFIX}/{key}")], value).map(drop)
+    }
+
+    /// A key as etcd has it: its value in base64, its revisions, its lease.
+    pub(crate) fn key(&self, key: &str) -> Result<Value> {
+        let answer = self.etcd.ctl(&["get", &format!("{PREFIX}/{key}"), "-w", "json"])?;
+        Ok(serde_json::from_str::<Value>(&answer).unwrap()["kvs"][0].take())
+    }
+
     /// Node number `number`, from 1.
     pub(crate) fn node(&self, number: usize) -> &Node {
         &self.topology.nodes[number - 1]
@@ -72,7 +85,7 @@ impl Lab {
         self.start_with(number, &[])
     }
 
-    /// Starts the daemon of a node whose lease is to expire soon after it is killed.
+    /// Starts the daemon of a node whose lease is to expire [`SHORT`]ly after it is killed.
     pub(crate) fn start_mortal(&self, number: usize) -> Result<Daemon> {
         self.start_with(number, &["--lease-ttl", "2s"])
     }

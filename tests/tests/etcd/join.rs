@@ -102,7 +102,7 @@ fn both_families() -> Outcome {
 }
 
 #[test]
-fn another_machine_with_a_living_nodes_address_does_not_start() -> Outcome {
+fn p15_another_machine_with_a_living_nodes_address_does_not_start() -> Outcome {
     let Some(lab) = Lab::new(2)? else { return Ok(()) };
     let _first = lab.start(1)?;
     lab.wait_for_rows(1, &["node1 own"])?;

@@ -1,9 +1,19 @@
 //! What can happen to etcd: no route to a living node is lost by it, and status tells.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use cbr0_tests::Outcome;
+use kernel::route::{Route, add, delete};
+use nix::libc;
 use serde_json::Value;
 
-use crate::fixture::{Daemon, Lab, tells, text};
+use crate::fixture::{Daemon, Lab, ROUTER, tells, text};
+
+/// Time-outs of which an outage in a test can be several; all are a second at most.
+const HASTY: [&str; 6] = ["--etcd-timeout", "500ms", "--etcd-ping", "1s", "--etcd-retry", "500ms"];
+/// Three times the longest of them. It is no wait for anything: it is what the outage lasts, at least.
+const OUTAGE: Duration = Duration::from_secs(3);
 
 const WELL: [&str; 3] = ["node1 own", "node2 ok", "node3 ok"];
 
@@ -23,12 +33,14 @@ fn is_back(status: &Value) -> bool {
 }
 
 #[test]
-fn stopped_restarted_and_compacted() -> Outcome {
+fn p10_stopped_for_long_restarted_and_compacted() -> Outcome {
     let Some(mut lab) = Lab::new(3)? else { return Ok(()) };
-    let _daemons = three(&lab)?;
+    let _daemons = [lab.start_with(1, &HASTY)?, lab.start(2)?, lab.start(3)?];
+    lab.wait_for_rows(1, &WELL)?;
     let mut deletions = lab.deletions(1)?;
     lab.etcd.stop();
     lab.wait(1, "etcd away", is_away)?;
+    sleep(OUTAGE);
     lab.etcd.run()?;
     lab.wait(1, "etcd back", is_back)?;
     lab.wait_for_rows(1, &WELL)?;
@@ -48,7 +60,7 @@ fn stopped_restarted_and_compacted() -> Outcome {
 }
 
 #[test]
-fn emptied() -> Outcome {
+fn p10_emptied_by_mistake() -> Outcome {
     let Some(lab) = Lab::new(3)? else { return Ok(()) };
     let [_first, _second, third] = three(&lab)?;
     let routes = lab.routes(1)?;
@@ -64,7 +76,7 @@ fn emptied() -> Outcome {
 }
 
 #[test]
-fn restored_from_an_older_backup() -> Outcome {
+fn p10_restored_from_an_older_backup() -> Outcome {
     let Some(mut lab) = Lab::new(3)? else { return Ok(()) };
     let backup = lab.etcd.save()?;
     let [_first, _second, third] = three(&lab)?;
@@ -85,7 +97,7 @@ fn restored_from_an_older_backup() -> Outcome {
 }
 
 #[test]
-fn a_boot_without_etcd_has_the_last_table() -> Outcome {
+fn p10_a_boot_without_etcd_has_the_last_table() -> Outcome {
     let Some(mut lab) = Lab::new(3)? else { return Ok(()) };
     let [first, _second, _third] = three(&lab)?;
     let routes = lab.routes(1)?;
@@ -99,10 +111,65 @@ fn a_boot_without_etcd_has_the_last_table() -> Outcome {
         }
     }
     for name in ["route-syncer.json", "last-good.json", "synced.json"] {
-        std::fs::remove_file(lab.node(1).folder().join(name)).unwrap();
+        // The daemon may have been killed before it wrote one of them.
+        let removed = std::fs::remove_file(lab.node(1).folder().join(name));
+        assert!(removed.is_ok() || !lab.node(1).folder().join(name).exists());
     }
     let _first = lab.start(1)?;
     lab.wait_for_rows(1, &WELL)?;
     assert_eq!(lab.routes(1)?, routes);
+    Ok(())
+}
+
+/// What swallows, on the router, all that goes to node 1: connections die without a word.
+fn silence() -> Route {
+    let node = "10.100.0.2/32".parse().unwrap();
+    Route { kind: libc::RTN_BLACKHOLE, ..Route::new(node) }
+}
+
+#[test]
+fn p10_a_node_that_is_cut_off_without_a_word_keeps_its_routes_and_catches_up() -> Outcome {
+    // Etcd ends connections that are tried more often than it wants.
+    let often = ["--grpc-keepalive-min-time", "500ms"].map(str::to_owned).to_vec();
+    let Some(lab) = Lab::at(3, format!("http://{ROUTER}:2379"), often)? else { return Ok(()) };
+    lab.put("config", r#"{"Network": "10.0.0.0/14"}"#)?;
+    let _first = lab.start_with(1, &HASTY)?;
+    let _second = lab.start(2)?;
+    lab.wait_for_rows(1, &["node1 own", "node2 ok"])?;
+    let routes = lab.routes(1)?;
+    let mut deletions = lab.deletions(1)?;
+    let mut router = lab.topology.router.rtnl()?;
+    router.request(&add(&silence()))?;
+    // Nothing is asked of etcd meanwhile: only the daemon's own look at the connection can tell.
+    lab.wait(1, "etcd away", is_away)?;
+    let _third = lab.start(3)?;
+    lab.wait_for_rows(2, &["node1 ok", "node2 own", "node3 ok"])?;
+    sleep(OUTAGE);
+    assert_eq!(lab.routes(1)?, routes);
+    router.request(&delete(&silence()))?;
+    lab.wait_for_rows(1, &WELL)?;
+    assert_eq!(deletions.count()?, 0);
+    Ok(())
+}
+
+#[test]
+fn p10_when_a_member_dies_another_is_asked() -> Outcome {
+    // Else a member can be added only when all have been well for five seconds.
+    let young = vec!["--strict-reconfig-check=false".to_owned()];
+    let Some(mut lab) = Lab::at(3, format!("http://{ROUTER}:2379"), young)? else { return Ok(()) };
+    lab.put("config", r#"{"Network": "10.0.0.0/14"}"#)?;
+    let members = [lab.etcd.add_member(1)?, lab.etcd.add_member(2)?];
+    let endpoints: Vec<&str> = members.iter().map(|member| member.endpoint.as_str()).collect();
+    // The one that the daemon is connected to comes first: it is the one that dies.
+    let endpoints = format!("{},{}", lab.etcd.endpoint, endpoints.join(","));
+    let options: Vec<&str> = HASTY.into_iter().chain(["--etcd-endpoints", &endpoints]).collect();
+    let _daemons = [lab.start_with(1, &options)?, lab.start_with(2, &options)?];
+    lab.wait_for_rows(1, &["node1 own", "node2 ok"])?;
+    let mut deletions = lab.deletions(1)?;
+    lab.etcd.stop();
+    let _third = lab.start_with(3, &options)?;
+    lab.wait_for_rows(1, &WELL)?;
+    lab.wait_for_rows(2, &["node1 ok", "node2 own", "node3 ok"])?;
+    assert_eq!(deletions.count()?, 0);
     Ok(())
 }
