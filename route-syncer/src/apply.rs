@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn one_refused_change_does_not_stop_those_behind_it() {
+    fn p27_one_refused_change_does_not_stop_those_behind_it() {
         let (mut rtnl, link) = node();
         let unreachable = Change::Add(route("10.0.2.0/24", "192.0.2.1", link, OURS));
         let sane = Change::Add(route("10.0.3.0/24", "10.100.0.3", link, OURS));

@@ -63,7 +63,7 @@ fn a_sane_claim_becomes_a_route_in_both_families() {
 }
 
 #[test]
-fn every_unsafe_claim_is_refused_for_its_own_reason() {
+fn p18_every_unsafe_claim_is_refused_for_its_own_reason() {
     use Refusal::*;
     let taken = |text| LocalSubnet(range(text));
     let cases = [

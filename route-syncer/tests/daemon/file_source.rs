@@ -27,7 +27,7 @@ fn nodes_appear_move_and_go() {
 }
 
 #[test]
-fn a_moved_node_is_one_replace_and_nothing_else_is_written() {
+fn p06_a_moved_node_is_one_replace_and_nothing_else_is_written() {
     let node = Node::new(&entries(&[1, 2, 3]));
     let _daemon = node.start();
     let mut monitor = node.monitor();
@@ -43,7 +43,7 @@ fn a_moved_node_is_one_replace_and_nothing_else_is_written() {
 }
 
 #[test]
-fn a_pod_range_that_changes_hands_is_one_replace() {
+fn p07_a_pod_range_that_changes_hands_is_one_replace() {
     let node = Node::new(&entries(&[1, 2]));
     let _daemon = node.start();
     let mut monitor = node.monitor();

@@ -18,7 +18,7 @@ fn foreign(node: &Node, destination: &str, gateway: &str) -> Route {
 }
 
 #[test]
-fn a_deleted_route_is_back() {
+fn p08_a_deleted_route_is_back() {
     let mut node = Node::new(&entries(&[1, 2]));
     let _daemon = node.start();
     for destination in ["10.0.2.0/24", "fd00:2::/64"] {
@@ -31,7 +31,7 @@ fn a_deleted_route_is_back() {
 }
 
 #[test]
-fn routes_lost_with_a_link_are_back_with_it() {
+fn p08_routes_lost_with_a_link_are_back_with_it() {
     let mut node = Node::new(&entries(&[1, 2]));
     let _daemon = node.start();
     node.set_link_up(false);
@@ -44,7 +44,7 @@ fn routes_lost_with_a_link_are_back_with_it() {
 }
 
 #[test]
-fn routes_lost_with_an_address_are_back_with_it() {
+fn p08_routes_lost_with_an_address_are_back_with_it() {
     let mut node = Node::new(&entries(&[1, 2]));
     let _daemon = node.start();
     node.delete_addresses();
@@ -56,7 +56,7 @@ fn routes_lost_with_an_address_are_back_with_it() {
 }
 
 #[test]
-fn a_link_that_is_made_anew_is_found_by_its_addresses() {
+fn p08_a_link_that_is_made_anew_is_found_by_its_addresses() {
     let mut node = Node::new(&entries(&[1, 2]));
     let _daemon = node.start();
     node.delete_link();
@@ -71,7 +71,7 @@ fn a_link_that_is_made_anew_is_found_by_its_addresses() {
 }
 
 #[test]
-fn a_foreign_route_is_reported_and_never_touched() {
+fn p02_a_foreign_route_is_reported_and_never_touched() {
     for (destination, gateway) in [("10.0.2.0/24", "10.100.0.77"), ("fd00:2::/64", "fd00:100::77")]
     {
         let mut node = Node::new(&entries(&[1, 2]));
@@ -96,7 +96,7 @@ fn a_foreign_route_is_reported_and_never_touched() {
 }
 
 #[test]
-fn a_foreign_replace_of_a_route_of_ours_is_a_conflict() {
+fn p02_a_foreign_replace_of_a_route_of_ours_is_a_conflict() {
     let mut node = Node::new(&entries(&[1, 2]));
     let _daemon = node.start();
     let theirs = foreign(&node, "10.0.2.0/24", "10.100.0.77");
@@ -118,7 +118,7 @@ fn a_wrong_route_with_our_protocol_is_put_right() {
 }
 
 #[test]
-fn an_ipv6_route_never_has_a_second_next_hop() {
+fn p04_an_ipv6_route_never_has_a_second_next_hop() {
     let mut node = Node::new(&entries(&[1, 2]));
     let _daemon = node.start();
     // Without EXCL and REPLACE the kernel adds a next hop to the route that is there.
@@ -174,7 +174,7 @@ fn a_lost_masquerade_table_is_back_with_the_next_sync() {
 }
 
 #[test]
-fn a_burst_that_overflows_the_events_is_caught_up_with() {
+fn p09_a_burst_that_overflows_the_events_is_caught_up_with() {
     let mut node = Node::new(&entries(&[1, 2]));
     let _daemon = node.start();
     let lost = node.route("10.0.2.0/24").unwrap();

@@ -12,7 +12,7 @@ const ALL: [&str; 4] = [
 ];
 
 #[test]
-fn a_restart_writes_nothing() {
+fn p03_a_restart_writes_nothing() {
     let mut node = Node::new(&entries(&[1, 2, 3]));
     let daemon = node.start();
     assert_eq!(node.routes(), ALL);
@@ -28,7 +28,7 @@ fn a_restart_writes_nothing() {
 }
 
 #[test]
-fn what_happened_meanwhile_is_put_right_at_the_start_and_nothing_else_touched() {
+fn p05_what_happened_meanwhile_is_put_right_at_the_start_and_nothing_else_touched() {
     let mut node = Node::new(&entries(&[1, 2, 3]));
     node.start().kill();
     node.list(&entries(&[1, 3, 4]));

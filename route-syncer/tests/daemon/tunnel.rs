@@ -51,7 +51,9 @@ fn found(node: &mut Node) -> BTreeSet<String> {
         }
     }
     let routes = rtnl.routes(TABLE_MAIN).unwrap();
-    for route in routes.iter().filter(|route| route.protocol == PROTOCOL) {
+    // Those that lead nowhere are no part of a tunnel.
+    let leads = |route: &&Route| route.protocol == PROTOCOL && route.gateway.is_some();
+    for route in routes.iter().filter(leads) {
         let link = links.iter().find(|link| Some(link.index) == route.link).unwrap();
         let on_link = if route.on_link { " onlink" } else { "" };
         let via = route.gateway.unwrap();
@@ -141,12 +143,13 @@ fn nodes_behind_a_router_are_reached_through_the_tunnel_and_those_on_the_link_di
     assert_eq!(status.status.code(), Some(0), "{status:?}");
     let expected = "\
 NODE   POD CIDR     VIA          DEVICE                STATE
-node1  10.0.1.0/24  -            -                     own
-node1  fd00:1::/64  -            -                     own
+node1  10.0.1.0/24  unreachable  -                     own
+node1  fd00:1::/64  unreachable  -                     own
 node2  10.0.2.0/24  10.100.0.2   uplink0               ok
 node2  fd00:2::/64  fd00:100::2  uplink0               ok
 node3  10.0.3.0/24  10.101.0.3   cbr0-vxlan (tunnel)   ok
 node3  fd00:3::/64  fd00:101::3  cbr0-vxlan6 (tunnel)  ok
+*      10.0.0.0/14  unreachable  -                     ok
 ";
     assert_eq!(String::from_utf8(status.stdout).unwrap(), expected);
 }
@@ -410,6 +413,9 @@ ip route add 10.0.2.0/24 via 10.100.0.2 dev uplink0 proto 214
 ip route add 10.0.3.0/24 via 10.0.3.0 dev cbr0-vxlan onlink proto 214
 ip -6 route add fd00:2::/64 via fd00:100::2 dev uplink0 proto 214 metric 1024
 ip -6 route add fd00:3::/64 via fe80::c77:1aff:fef1:453a dev cbr0-vxlan6 onlink proto 214 metric 1024
+ip route add unreachable 10.0.0.0/14 proto 214 metric 8192
+ip route add unreachable 10.0.1.0/24 proto 214 metric 4096
+ip -6 route add unreachable fd00:1::/64 proto 214 metric 4096
 ";
     assert_eq!((said.as_str(), code), (expected, Some(1)));
     assert_eq!(writes(&mut events), [""; 0]);
