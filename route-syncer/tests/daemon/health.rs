@@ -114,8 +114,8 @@ fn metrics_tell_what_is_there_and_what_was_repaired() {
         {"name": "node4", "addresses": ["10.200.0.4"], "podCIDRs": ["10.0.4.0/24"]}]"#;
     let (mut node, _daemon) = started(list);
     for line in [
-        "cbr0_routes_desired{family=\"ipv4\"} 1",
-        "cbr0_routes_installed{family=\"ipv4\"} 1",
+        "cbr0_routes_desired{family=\"ipv4\"} 2",
+        "cbr0_routes_installed{family=\"ipv4\"} 2",
         "cbr0_routes_installed{family=\"ipv6\"} 1",
         "cbr0_route_conflicts{family=\"ipv4\"} 0",
         "cbr0_claims_refused{reason=\"default-route\"} 1",
