@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use cbr0_tests::node::Node;
 use cbr0_tests::route_events::RouteEvents;
-use cbr0_tests::topology::{self, Topology, etcd_addresses};
+use cbr0_tests::topology::{self, Topology, UPLINK, etcd_addresses, node_addresses};
 use cbr0_tests::{LabError, Result};
 use ipnetwork::IpNetwork;
+use kernel::neighbour;
 use kernel::route::{self, TABLE_MAIN};
 
 use super::alone::late;
@@ -41,12 +42,32 @@ pub(crate) fn joining() -> Result<Claim> {
     Ok(Claim { range, gateway: Ipv4Addr::new(10, 100, 0, 200) })
 }
 
+/// Tells every node the others' hardware addresses. The table of neighbours is one for all namespaces
+/// of a machine and takes 1,024 that were asked for; what is told for ever does not count.
+fn introduce(nodes: &[Node]) -> Result<()> {
+    let uplink = |node: &Node| {
+        let missing = || LabError::Wrong(format!("{} has no uplink", node.name));
+        node.rtnl()?.link_by_name(UPLINK)?.ok_or_else(missing)
+    };
+    let uplinks = nodes.iter().map(uplink).collect::<Result<Vec<_>>>()?;
+    for (place, node) in nodes.iter().enumerate() {
+        let others = (1..).zip(&uplinks).enumerate().filter(|(other, _)| *other != place);
+        let told = others.filter_map(|(_, (number, link))| {
+            let address = node_addresses(number)[0];
+            Some(neighbour::set_permanent(uplinks[place].index, address, link.mac?))
+        });
+        node.rtnl()?.request_all(&told.collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
 impl Cluster {
     /// So many nodes, of which the first `heard` are listened to.
     pub(crate) fn build(count: u8, heard: u8, protocol: u8) -> Result<Self> {
         let Topology { switch, router, outside, nodes } = Topology::create(count)?;
         let host = Node::create("host")?;
         topology::attach(&switch, &host, etcd_addresses())?;
+        introduce(&nodes)?;
         let heard = usize::from(heard);
         let events = RouteEvents::open(nodes.iter().take(heard).map(Node::netns), protocol)?;
         Ok(Cluster { nodes, host, events, protocol, heard, _others: [switch, router, outside] })
