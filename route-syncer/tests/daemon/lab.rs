@@ -25,6 +25,8 @@ use nix::unistd::Pid;
 pub(crate) const PROTOCOL: u8 = 214;
 /// How long something that must happen may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long what an event leads to may take: less than the daemon takes to look at all of itself.
+const BEFORE_SAFETY: Duration = Duration::from_secs(30);
 const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTNLGRP_IPV6_ROUTE: u32 = 11;
 const NFNLGRP_NFTABLES: u32 = 7;
@@ -456,7 +458,7 @@ pub(crate) fn wait_readable(fd: &impl AsFd, end: Instant) {
 /// Asks `look` until it answers true. It waits by calling what it is given, with a socket that hears of
 /// changes, and with what to say if there are none in time.
 pub(crate) fn wait_readable_until(mut look: impl FnMut(&dyn Fn(&Socket, &str)) -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + BEFORE_SAFETY;
     let wait = |socket: &Socket, words: &str| {
         assert!(Instant::now() < end, "{words}");
         wait_readable(socket, end);
