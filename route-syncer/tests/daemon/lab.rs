@@ -313,7 +313,7 @@ impl Node {
 
     fn wait_for_list(&mut self, list: impl Fn(&mut Self) -> Vec<String>, expected: &[&str]) {
         let mut monitor = self.monitor();
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + BEFORE_SAFETY;
         loop {
             let found = list(self);
             if found == expected {
@@ -380,6 +380,11 @@ impl Daemon {
 
     /// Waits until the daemon ends by itself, and returns its exit code.
     pub(crate) fn wait(mut self) -> Option<i32> {
+        // Its log ends with it.
+        let end = Instant::now() + PATIENCE;
+        let next = || self.log.recv_timeout(end.saturating_duration_since(Instant::now()));
+        while next().is_ok() {}
+        assert!(Instant::now() < end, "it does not end");
         self.child.wait().unwrap().code()
     }
 }
