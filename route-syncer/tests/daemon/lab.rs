@@ -424,6 +424,19 @@ impl Monitor {
         }
     }
 
+    /// Waits until at least so many routes were written.
+    pub(crate) fn wait_for_count(&mut self, count: usize) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            self.collect();
+            if self.seen.len() >= count {
+                return;
+            }
+            assert!(Instant::now() < end, "only {:?} were written", self.seen);
+            wait_readable(&self.routes, end);
+        }
+    }
+
     fn collect(&mut self) {
         let events = self.routes.events().unwrap().expect("the monitor overflowed");
         self.seen.extend(events.iter().filter_map(pod_route));

@@ -42,6 +42,30 @@ fn p05_what_happened_meanwhile_is_put_right_at_the_start_and_nothing_else_touche
     assert_eq!(writes, ["+10.0.4.0/24", "+fd00:4::/64", "-10.0.2.0/24", "-fd00:2::/64"]);
 }
 
+/// P4: it is killed behind each of its writes in turn.
+#[test]
+fn p04_killed_amid_its_writes_and_started_again_it_converges() {
+    let lists = [entries(&[1, 2, 3]), entries(&[1, 3, 4])];
+    let four = ["10.0.4.0/24 via 10.100.0.4", "fd00:4::/64 via fd00:100::4"];
+    let routes = [ALL, [ALL[1], four[0], ALL[3], four[1]]];
+    let mut node = Node::new(&lists[0]);
+    node.start().kill();
+    let dead_ends = node.dead_ends();
+    // From list to list two routes are made and two removed.
+    for written in 0..=4 {
+        for (list, routes) in lists.iter().zip(&routes).rev() {
+            node.list(list);
+            let mut monitor = node.monitor();
+            let daemon = node.spawn();
+            monitor.wait_for_count(written);
+            daemon.kill();
+            node.start().kill();
+            assert_eq!(node.routes(), routes, "killed after {written} writes");
+            assert_eq!(node.dead_ends(), dead_ends);
+        }
+    }
+}
+
 #[test]
 fn forwarding_is_turned_on_and_stays_on() {
     let node = Node::new(&entries(&[1, 2]));
