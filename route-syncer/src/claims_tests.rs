@@ -217,3 +217,129 @@ fn nodes_behind_a_router_are_reached_through_the_tunnel_if_they_have_an_end_of_i
     assert_eq!(skipped[0], Verdict::OffLink { gateway: ip("10.101.0.3") });
     assert_eq!(skipped[3], Verdict::OffLink { gateway: ip("10.101.0.5") });
 }
+
+mod hostile {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OWN: &str = "10.0.1.0/24";
+    const SERVICES: &str = "10.96.0.0/16";
+    const LOCAL: [&str; 4] = ["127.0.0.1/8", "10.100.0.2/24", "fd00:100::2/64", "10.0.1.1/24"];
+
+    /// Addresses near the ranges that matter, and any others.
+    fn address() -> impl Strategy<Value = IpAddr> {
+        let near = prop::sample::select(vec![
+            "10.0.1.0",
+            "10.0.2.0",
+            "10.96.4.0",
+            "10.100.0.2",
+            "10.100.0.9",
+            "127.0.0.0",
+            "169.254.0.0",
+            "224.0.0.0",
+            "0.0.0.0",
+            "fd00:100::2",
+            "fd00:100::9",
+            "fd00:2::",
+            "fe80::1",
+            "ff02::1",
+            "::",
+            "::1",
+            "::ffff:10.0.2.0",
+        ]);
+        prop_oneof![
+            3 => (near, 0u8..3).prop_map(|(text, low)| nearby(ip(text), low)),
+            1 => any::<u32>().prop_map(|bits| IpAddr::V4(bits.into())),
+            1 => any::<u128>().prop_map(|bits| IpAddr::V6(bits.into())),
+        ]
+    }
+
+    fn nearby(address: IpAddr, low: u8) -> IpAddr {
+        match address {
+            IpAddr::V4(v4) => IpAddr::V4((v4.to_bits() ^ u32::from(low)).into()),
+            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() ^ u128::from(low)).into()),
+        }
+    }
+
+    /// Any range, with host bits or without.
+    fn any_range() -> impl Strategy<Value = IpNetwork> {
+        (address(), 0u8..=128, prop::bool::weighted(0.8)).prop_map(|(address, prefix, is_clean)| {
+            let longest = if address.is_ipv4() { 32 } else { 128 };
+            let any = IpNetwork::new(address, prefix % (longest + 1)).unwrap();
+            if is_clean { ranges::network(any) } else { any }
+        })
+    }
+
+    fn any_claim() -> impl Strategy<Value = Claim> {
+        let vtep = prop::option::of(prop::sample::select(vec![1u8, 2, 3]));
+        let node = 1u8..6;
+        (node, any_range(), prop::option::weighted(0.9, address()), vtep).prop_map(
+            |(node, cidr, gateway, vtep)| Claim {
+                node: format!("node{node}"),
+                cidr,
+                // As a source does it: the gateway is of the family of the range.
+                gateway: gateway.filter(|gateway| gateway.is_ipv4() == cidr.is_ipv4()),
+                vtep: vtep.map(|last| MacAddress([2, 0, 0, 0, 0, last])),
+                held_since: None,
+            },
+        )
+    }
+
+    fn modes() -> impl Strategy<Value = OffLink> {
+        prop::sample::select(vec![OffLink::Skip, OffLink::Vxlan, OffLink::Fail])
+    }
+
+    /// What is wrong with a route to this range by this gateway, if anything.
+    fn harm(cidr: IpNetwork, gateway: IpAddr) -> Option<String> {
+        let protected = [OWN, SERVICES].into_iter().chain(LOCAL).map(range);
+        let special = ranges::not_unicast();
+        let mut forbidden = protected.chain(special.iter().copied());
+        if let Some(hurt) = forbidden.find(|&other| ranges::overlap(other, cidr)) {
+            return Some(format!("it takes {hurt}"));
+        }
+        let shortest = if cidr.is_ipv4() { 8 } else { 16 };
+        let wrong = cidr.prefix() < shortest
+            || ranges::network(cidr) != cidr
+            || gateway.is_ipv4() != cidr.is_ipv4()
+            || cidr.contains(gateway)
+            || LOCAL.iter().any(|local| range(local).ip() == gateway)
+            || special.iter().any(|special| special.contains(gateway));
+        wrong.then(|| format!("{gateway} or the range is wrong"))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn p18_no_claims_whatever_hurt(
+            claims in prop::collection::vec(any_claim(), 1..30),
+            off_link in modes(),
+        ) {
+            let verdicts = verdicts_with(off_link, claims.clone());
+            let mut winners: Vec<IpNetwork> = Vec::new();
+            for (claim, verdict) in claims.iter().zip(verdicts) {
+                let gateway = match verdict {
+                    Verdict::Route { gateway, link } => {
+                        let subnet = if gateway.is_ipv4() { LOCAL[1] } else { LOCAL[2] };
+                        let bridge = range(LOCAL[3]).contains(gateway);
+                        prop_assert!(range(subnet).contains(gateway) || bridge);
+                        prop_assert_eq!(link, if bridge { 3 } else { 2 });
+                        gateway
+                    }
+                    Verdict::Tunnel { gateway, .. } | Verdict::OffLink { gateway } => gateway,
+                    Verdict::Own => {
+                        prop_assert_eq!(&claim.node, "node1");
+                        continue;
+                    }
+                    Verdict::Refused(_) => continue,
+                };
+                let harm = if claim.node == "node1" { None } else { harm(claim.cidr, gateway) };
+                prop_assert_eq!(harm, None, "{} via {}", claim.cidr, gateway);
+                let other = winners.iter().find(|&&won| ranges::overlap(won, claim.cidr));
+                prop_assert_eq!(other, None, "{} overlaps another winner", claim.cidr);
+                winners.push(claim.cidr);
+            }
+        }
+    }
+}

@@ -39,6 +39,7 @@ pub mod decision;
 pub mod desired;
 pub mod difference;
 pub mod error;
+pub mod fight;
 pub mod host;
 pub mod install;
 pub mod masquerade;

@@ -24,6 +24,7 @@ use crate::decision;
 use crate::desired::Desired;
 use crate::difference::{Difference, Foreign};
 use crate::error::Error;
+use crate::fight::Fights;
 use crate::host::keeper::Keeper;
 use crate::masquerade::{Masquerade, Scope};
 use crate::memory::Memory;
@@ -62,6 +63,7 @@ pub struct Reconciler {
     host: Keeper,
     masquerade: Masquerade,
     backoff: Backoff,
+    fights: Fights,
     /// Set while something else than single routes fails.
     retry: Option<Retry>,
     /// Whether plugins have been told that the routes are there.
@@ -102,6 +104,7 @@ impl Reconciler {
             host,
             masquerade: Masquerade::default(),
             backoff: Backoff::default(),
+            fights: Fights::default(),
             retry: None,
             announced: false,
             said: None,
@@ -140,7 +143,8 @@ impl Reconciler {
 
     /// When a sync is due even if nothing happens.
     pub fn due(&self) -> Option<Instant> {
-        self.backoff.due().into_iter().chain(self.retry.map(|retry| retry.due())).min()
+        let retry = self.retry.map(|retry| retry.due());
+        [self.backoff.due(), self.fights.due(), retry].into_iter().flatten().min()
     }
 
     /// Makes the kernel's state the desired one, as far as it can be made so now.
@@ -164,6 +168,7 @@ impl Reconciler {
 
     /// Returns whether all is well but for single routes, which are retried for themselves.
     fn try_sync(&mut self, now: Instant) -> Result<bool, Error> {
+        self.fights.begin(now);
         let mut rtnl = Rtnl::open()?;
         let mut observed = self.read(&mut rtnl)?;
         let judged = decision::judge_all(&self.roster, &observed, &self.settings);
@@ -178,6 +183,7 @@ impl Reconciler {
         let (changed, problem) = self.set_peers(&mut rtnl, &observed)?;
         problems.extend(problem);
         let changed = self.apply(&mut rtnl, &observed, may_add, now)? || changed;
+        self.fights.end(now);
         let (gone, problem) = self.forget_peers(&mut rtnl, &observed)?;
         problems.extend(problem);
         if changed || gone {

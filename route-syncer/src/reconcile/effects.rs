@@ -67,14 +67,25 @@ impl Reconciler {
         self.make(rtnl, changes, now)
     }
 
-    /// Makes those of the changes that are not tried too often. Returns whether there were any.
+    /// Whether what is changed was as it should be before: nothing is new of the source, nor of the
+    /// links, whose going takes routes along.
+    fn makes_repairs(&self) -> bool {
+        self.announced && self.reasons.told.is_none() && !self.reasons.link
+    }
+
+    /// Makes those of the changes that are not tried too often, and for which nobody fights us. Returns whether there were any.
     pub(super) fn make(
         &mut self,
         rtnl: &mut Rtnl,
         mut changes: Vec<Change>,
         now: Instant,
     ) -> Result<bool, Error> {
-        changes.retain(|change| self.backoff.may_try(change.route().destination, now));
+        let are_repairs = self.makes_repairs();
+        changes.retain(|change| {
+            let destination = change.route().destination;
+            self.backoff.may_try(destination, now)
+                && (!are_repairs || self.fights.may_repair(destination, now))
+        });
         let (mut made, began) = ([0; 3], Instant::now());
         let answers = apply(rtnl, &changes)?;
         for (change, answer) in changes.iter().zip(answers) {
@@ -83,6 +94,9 @@ impl Reconciler {
                 Ok(()) => {
                     debug!("made: {change:?}");
                     made[place(change)] += 1;
+                    if are_repairs {
+                        self.fights.repaired(destination);
+                    }
                 }
                 Err(problem) => {
                     if self.backoff.failed(destination, problem.to_string(), now) {

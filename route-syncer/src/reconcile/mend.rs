@@ -19,6 +19,7 @@ impl Reconciler {
     /// Makes the routes again whose going was just heard of, if they are still wanted. One that
     /// somebody else has made meanwhile stays: to add does not replace.
     pub fn mend(&mut self, events: &[Event]) {
+        self.note_rivals(events);
         let changes = lost(events, &self.desired, self.settings.protocol);
         if changes.is_empty() {
             return;
@@ -27,6 +28,17 @@ impl Reconciler {
         let mended = Rtnl::open().map_err(Into::into);
         if let Err(problem) = mended.and_then(|mut rtnl| self.make(&mut rtnl, changes, now)) {
             debug!("left to the next sync: {problem}");
+        }
+    }
+
+    /// Notes who else makes routes to destinations that had to be repaired.
+    fn note_rivals(&mut self, events: &[Event]) {
+        for event in events {
+            if let Event::Route { destination: Some(to), protocol, gone: false } = *event
+                && protocol != self.settings.protocol
+            {
+                self.fights.met(to, protocol);
+            }
         }
     }
 }

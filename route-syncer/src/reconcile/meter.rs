@@ -57,6 +57,7 @@ impl Reconciler {
             listed: self.listed,
             source_broken: self.source_error.as_ref().map(|trouble| trouble.at),
             report: self.said.clone(),
+            fought: self.fights.destinations().collect(),
         };
         self.snapshots.send_if_modified(|last| {
             let is_news = *last != snapshot;

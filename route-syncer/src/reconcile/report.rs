@@ -18,6 +18,7 @@ impl Reconciler {
         left: &Difference,
     ) -> Result<(), Error> {
         problems.extend(self.told.problems.iter().cloned());
+        problems.extend(self.fights.words());
         let report = Report {
             node: self.settings.node.clone(),
             protocol: self.settings.protocol,

@@ -39,7 +39,11 @@ fn routes(out: &mut Out<'_, '_>, snapshot: &Snapshot) -> fmt::Result {
     out.each("routes_desired", "Routes that there should be", &of(|count| count.desired))?;
     out.each("routes_installed", "Routes of these that are there", &of(|count| count.installed))?;
     let help = "Routes of these in whose place is somebody else's";
-    out.each("route_conflicts", help, &of(|count| count.conflicts))
+    out.each("route_conflicts", help, &of(|count| count.conflicts))?;
+    let fought: Vec<String> = snapshot.fought.iter().map(ToString::to_string).collect();
+    let fought: Vec<_> = fought.iter().map(|to| ([("destination", to.as_str())], 1)).collect();
+    let help = "Routes that somebody removes or changes again and again, so that repairs are rare";
+    out.each("route_fights", help, &fought)
 }
 
 fn claims(out: &mut Out<'_, '_>, snapshot: &Snapshot) -> fmt::Result {

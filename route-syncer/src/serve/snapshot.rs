@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 
 use crate::status::{Report, Row, State};
@@ -18,6 +19,8 @@ pub struct Snapshot {
     pub source_broken: Option<Instant>,
     /// What `status` shows; none before the first sync.
     pub report: Option<Report>,
+    /// The destinations whose routes somebody removes or changes again and again.
+    pub fought: Vec<IpNetwork>,
 }
 
 /// Where the latest snapshot is.

@@ -168,31 +168,6 @@ fn a_large_shrink_is_held_and_an_empty_list_too() {
 }
 
 #[test]
-fn unsafe_claims_make_no_route_and_hinder_no_other() {
-    let claims = [
-        ("0.0.0.0/0", "refused(a default route is no Pod range)"),
-        ("0.0.0.0/1", "refused(wider than /8)"),
-        ("10.100.0.0/24", "refused(overlaps the subnet of local address 10.100.0.1/24)"),
-        ("10.0.1.0/25", "refused(overlaps this node's own range 10.0.1.0/24)"),
-        ("10.0.7.0/24", "ok"),
-        ("10.0.7.128/25", "refused(overlaps 10.0.7.0/24 of bad, which comes first)"),
-    ];
-    let list: Vec<String> = claims.iter().map(|(cidr, _)| format!("{cidr:?}")).collect();
-    let bad =
-        format!(r#"{{"name": "bad", "address": "10.100.0.7", "podCIDRs": [{}]}}"#, list.join(", "));
-    let far = r#"{"name": "far", "address": "192.0.2.1", "podCIDRs": ["10.0.8.0/24"]}"#;
-    let mut node = Node::new(&format!("[{bad}, {far}, {}, {}]", entry(1), entry(2)));
-    let _daemon = node.start();
-    assert_eq!(node.routes(), [TWO[0], "10.0.7.0/24 via 10.100.0.7", TWO[1]]);
-    let mut rows: Vec<String> =
-        claims.iter().map(|(cidr, state)| format!("{cidr} {state}")).collect();
-    rows.extend(["10.0.8.0/24 off-link", "10.0.1.0/24 own", "fd00:1::/64 own"].map(String::from));
-    rows.extend(["10.0.2.0/24 ok", "fd00:2::/64 ok"].map(String::from));
-    node.wait_for_status(&rows.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(node.status(&[]).status.code(), Some(1));
-}
-
-#[test]
 fn a_node_that_is_not_listed_still_reaches_the_others() {
     let mut node = Node::new(&entries(&[2]));
     let daemon = node.spawn();

@@ -437,6 +437,14 @@ impl Monitor {
         }
     }
 
+    /// Takes in what comes until then.
+    pub(crate) fn listen(&mut self, until: Instant) {
+        while Instant::now() < until {
+            wait_readable(&self.routes, until);
+            self.collect();
+        }
+    }
+
     fn collect(&mut self) {
         let events = self.routes.events().unwrap().expect("the monitor overflowed");
         self.seen.extend(events.iter().filter_map(pod_route));

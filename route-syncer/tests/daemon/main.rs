@@ -4,6 +4,9 @@
 mod check;
 mod cleanup;
 mod cluster_range;
+mod delay;
+mod families;
+mod fight;
 mod file_source;
 mod flush;
 mod foreign;
@@ -17,5 +20,7 @@ mod preview;
 mod privileges;
 mod repair;
 mod restart;
+mod safety;
 mod tunnel;
 mod watch;
+mod whole_files;
