@@ -10,8 +10,9 @@ use cbr0_tests::runtime::{Network, Runtime};
 use cbr0_tests::syncer::Syncer;
 use cbr0_tests::topology::{Topology, UPLINK, addresses_behind_router, outside_addresses};
 use cbr0_tests::{LabError, Outcome, Result, bins, cluster, require};
-use kernel::route::TABLE_MAIN;
+use kernel::route::{Route, TABLE_MAIN};
 use kernel::sysctl;
+use nix::libc;
 
 const PROTOCOL: u8 = 214;
 
@@ -101,7 +102,9 @@ fn only_who_must_goes_through_the_tunnel_and_packets_fit_into_it() -> Outcome {
     let links = |number: usize| -> Result<Vec<String>> {
         let mut rtnl = cluster.topology.nodes[number - 1].rtnl()?;
         let routes = rtnl.routes(TABLE_MAIN)?;
-        let ours = routes.iter().filter(|route| route.protocol == PROTOCOL);
+        // Those of the own and the cluster's range lead nowhere.
+        let leads = |route: &&Route| route.protocol == PROTOCOL && route.kind == libc::RTN_UNICAST;
+        let ours = routes.iter().filter(leads);
         let name = |link: u32| Ok(rtnl.link_by_index(link)?.unwrap().name);
         ours.filter_map(|route| route.link).map(name).collect()
     };

@@ -216,10 +216,11 @@ impl Lab {
     pub(crate) fn routes(&self) -> Result<Vec<String>> {
         let all = self.node(1).rtnl()?.routes(TABLE_MAIN)?;
         let ours = all.iter().filter(|route| route.protocol == PROTOCOL);
+        // Those that make ranges unreachable have none.
         let show = |route: &kernel::route::Route| {
-            format!("{} via {}", route.destination, route.gateway.unwrap())
+            Some(format!("{} via {}", route.destination, route.gateway?))
         };
-        Ok(sorted(ours.map(show)))
+        Ok(sorted(ours.filter_map(show)))
     }
 
     /// Waits until our routes on node 1 are these, in any order.

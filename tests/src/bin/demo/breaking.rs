@@ -76,9 +76,12 @@ fn broken(
     Ok(Outcome { what, lost: pings.end()?, back: back.map(|at| at - begun) })
 }
 
+/// The routes of the node's own daemon that lead to others. Those that make ranges unreachable are on
+/// no link, and do not go with one.
 fn own_routes(member: &Member) -> Result<Vec<Route>> {
     let routes = member.node.rtnl()?.routes(TABLE_MAIN)?;
-    Ok(routes.into_iter().filter(|route| route.protocol == PROTOCOL).collect())
+    let leads = |route: &Route| route.protocol == PROTOCOL && route.gateway.is_some();
+    Ok(routes.into_iter().filter(leads).collect())
 }
 
 /// The moment when the last route came back.

@@ -46,6 +46,8 @@ impl Daemon {
         let mut command = Command::new(bins::route_syncer()?);
         command.args(["run", "--source", "etcd", "--node", &node.name]);
         command.args(["--node-address", &address.to_string()]);
+        // What is measured is routes to other nodes, as its rivals make them.
+        command.args(["--own-unreachable=false", "--cluster-unreachable=false"]);
         command.args(["--etcd-endpoints", endpoint, "--machine-id"]).arg(machine);
         command.arg("--state-dir").arg(folder.join("state"));
         command.arg("--run-dir").arg(folder);
