@@ -3,6 +3,8 @@
 //! Nothing waits by sleeping: a daemon is waited for by what it logs, the kernel by its events,
 //! both with a deadline.
 
+mod monitor;
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
 use kernel::link::{Bridge, set_up};
-use kernel::netlink::{Message, Protocol, Reply, Socket};
+use kernel::netlink::{Message, Socket};
 use kernel::route::{Route, TABLE_MAIN};
 use kernel::{MacAddress, NetNs, Rtnl, address, link};
 use nix::errno::Errno;
@@ -22,14 +24,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub(crate) use self::monitor::Monitor;
+
 pub(crate) const PROTOCOL: u8 = 214;
 /// How long something that must happen may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long what an event leads to may take: less than the daemon takes to look at all of itself.
 const BEFORE_SAFETY: Duration = Duration::from_secs(30);
-const RTNLGRP_IPV4_ROUTE: u32 = 7;
-const RTNLGRP_IPV6_ROUTE: u32 = 11;
-const NFNLGRP_NFTABLES: u32 = 7;
 
 pub(crate) struct Node {
     pub(crate) ns: NetNs,
@@ -41,13 +42,6 @@ pub(crate) struct Node {
 pub(crate) struct Daemon {
     child: Child,
     log: Receiver<String>,
-}
-
-/// Everything written to routes and nf_tables of a node since the monitor was made.
-pub(crate) struct Monitor {
-    routes: Socket,
-    tables: Socket,
-    seen: Vec<(bool, IpNetwork)>,
 }
 
 /// The entry of a node in the list: node 2 is 10.100.0.2 and has 10.0.2.0/24.
@@ -290,15 +284,7 @@ impl Node {
     }
 
     pub(crate) fn monitor(&self) -> Monitor {
-        let open = || {
-            let mut routes = Socket::open(Protocol::Route).unwrap();
-            routes.subscribe(RTNLGRP_IPV4_ROUTE).unwrap();
-            routes.subscribe(RTNLGRP_IPV6_ROUTE).unwrap();
-            let mut tables = Socket::open(Protocol::Netfilter).unwrap();
-            tables.subscribe(NFNLGRP_NFTABLES).unwrap();
-            Monitor { routes, tables, seen: Vec::new() }
-        };
-        self.ns.run(open).unwrap()
+        self.ns.run(Monitor::open).unwrap()
     }
 
     /// Waits until our routes are these, in the order of [`Node::routes`].
@@ -394,76 +380,6 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-impl Monitor {
-    /// What was written since the last call: `+destination` or `-destination`, and `nft`.
-    pub(crate) fn writes(&mut self) -> Vec<String> {
-        self.collect();
-        let mut writes: Vec<String> = self
-            .seen
-            .drain(..)
-            .map(|(new, to)| format!("{}{to}", if new { '+' } else { '-' }))
-            .collect();
-        if self.tables.events().unwrap().is_none_or(|events| !events.is_empty()) {
-            writes.push("nft".into());
-        }
-        writes
-    }
-
-    /// Waits until a route to the destination was made or changed.
-    pub(crate) fn wait_for_new(&mut self, destination: &str) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            self.collect();
-            if self.seen.contains(&(true, cidr(destination))) {
-                return;
-            }
-            assert!(Instant::now() < end, "no route to {destination} was made: {:?}", self.seen);
-            wait_readable(&self.routes, end);
-        }
-    }
-
-    /// Waits until at least so many routes were written.
-    pub(crate) fn wait_for_count(&mut self, count: usize) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            self.collect();
-            if self.seen.len() >= count {
-                return;
-            }
-            assert!(Instant::now() < end, "only {:?} were written", self.seen);
-            wait_readable(&self.routes, end);
-        }
-    }
-
-    /// Takes in what comes until then.
-    pub(crate) fn listen(&mut self, until: Instant) {
-        while Instant::now() < until {
-            wait_readable(&self.routes, until);
-            self.collect();
-        }
-    }
-
-    fn collect(&mut self) {
-        let events = self.routes.events().unwrap().expect("the monitor overflowed");
-        self.seen.extend(events.iter().filter_map(pod_route));
-    }
-}
-
-/// Whether a route event is about a new route, and its destination; none for routes of links, in
-/// tables other than main, or to anything but Pods.
-fn pod_route(event: &Reply) -> Option<(bool, IpNetwork)> {
-    let destination = event.attributes(12).get(libc::RTA_DST)?;
-    let address: IpAddr = match destination.value {
-        [a, b, c, d] => [*a, *b, *c, *d].into(),
-        value => <[u8; 16]>::try_from(value).ok()?.into(),
-    };
-    let destination = IpNetwork::new(address, event.u8_at(1)).ok()?;
-    let pods = destination.prefix() == if address.is_ipv4() { 24 } else { 64 };
-    let main = u32::from(event.u8_at(4)) == TABLE_MAIN;
-    let kernels = event.u8_at(5) == libc::RTPROT_KERNEL;
-    (pods && main && !kernels).then_some((event.kind == libc::RTM_NEWROUTE, destination))
 }
 
 pub(crate) fn wait_readable(fd: &impl AsFd, end: Instant) {

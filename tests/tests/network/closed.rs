@@ -27,6 +27,9 @@ fn iptables(folder: &Path, node: &Node, program: &str, arguments: &[&str]) -> Re
 }
 
 fn closed(folder: &Path) -> Result<Option<Cluster>> {
+    if !require::root()? || !require::nf_tables()? {
+        return Ok(None);
+    }
     Cluster::prepared(|node| {
         for program in ["iptables-nft", "ip6tables-nft"] {
             iptables(folder, node, program, &["-P", "FORWARD", "DROP"])?;
