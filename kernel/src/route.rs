@@ -231,8 +231,9 @@ fn request(verb: &str, kind: u16, flags: u16, route: &Route) -> Message {
     })
 }
 
-/// The routes of a message: one for each next hop.
-fn parse(reply: &Reply) -> Vec<Route> {
+/// The routes that a message of the kernel tells of, one for each next hop: of a list, or of an event.
+/// A copy that the kernel keeps for itself (a cloned route) is none.
+pub fn parse(reply: &Reply) -> Vec<Route> {
     let Some(route) = parse_one(reply) else { return Vec::new() };
     match reply.attributes(HEADER).get(libc::RTA_MULTIPATH) {
         Some(hops) => next_hops(hops.value, route),

@@ -18,6 +18,8 @@ use crate::source::{Source, Term};
 
 /// Events come in bursts; what comes within this time after the first is handled with it.
 const BURST: Duration = Duration::from_millis(5);
+/// Routes that were mended need no look at once. It comes so long after the first of them.
+const LOOK: Duration = Duration::from_millis(100);
 /// The net below: how often everything is read even if nothing was heard.
 const SAFETY: Duration = Duration::from_secs(60);
 
@@ -41,25 +43,32 @@ pub async fn run(mut source: impl Source, settings: Settings) -> Result<(), Erro
         answer_at(address, hand, source.term(), &reconciler).await?;
     }
     let mut safety = Instant::now() + SAFETY;
+    let mut look = None;
     loop {
         pulse.beat();
-        let due = reconciler.due().map_or(safety, |due| safety.min(due.into()));
+        let due = [Some(safety), look, reconciler.due().map(Into::into)];
+        let due = due.into_iter().flatten().min().unwrap_or(safety);
         tokio::select! {
             biased;
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             update = source.next() => reconciler.take(update)?,
+            // Before the events, which may never end.
+            () = sleep_until(due) => {}
             events = monitor.next() => {
                 let events = events?;
                 if !note(&mut reconciler, &events) {
                     continue;
                 }
-                reconciler.mend(&events);
+                if reconciler.mend(&events) {
+                    look.get_or_insert_with(|| Instant::now() + LOOK);
+                    continue;
+                }
                 rest_of_burst(&mut monitor, &mut reconciler).await?;
             }
-            () = sleep_until(due) => {}
             () = pulse.asked() => continue,
         }
+        look = None;
         if safety <= Instant::now() {
             reconciler.distrust();
             safety = Instant::now() + SAFETY;
@@ -105,7 +114,7 @@ fn note(reconciler: &mut Reconciler, events: &[Event]) -> bool {
     events.iter().any(|event| match *event {
         Event::Link | Event::Host | Event::Overrun => true,
         Event::Neighbour(link) => reconciler.has_tunnel(link),
-        Event::Route { destination, protocol, .. } => reconciler.concerns(destination, protocol),
+        Event::Route { ref route, gone } => reconciler.concerns(route, gone),
     })
 }
 

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::claims::{Judged, Verdict};
+use crate::difference;
+use crate::observed::Route;
 use crate::tunnel::Family;
 use crate::tunnel::peers::Peer;
 use crate::tunnel::seen::Seen;
@@ -80,5 +82,56 @@ impl Desired {
     /// Whether a route of the table is to this destination.
     pub fn leads_to(&self, destination: IpNetwork) -> bool {
         self.routes.contains_key(&destination) || self.unreachable.contains_key(&destination)
+    }
+
+    /// The route of the table to this destination, made by `protocol`.
+    pub fn route_to(&self, destination: IpNetwork, protocol: u8) -> Option<Route> {
+        let through = |&next_hop| difference::wanted(destination, next_hop, protocol);
+        let nowhere = |&metric| difference::unreachable(destination, metric, protocol);
+        let route = self.routes.get(&destination).map(through);
+        route.or_else(|| self.unreachable.get(&destination).map(nowhere))
+    }
+
+    /// Whether a route that came or went may have disturbed the table's routes, which `own` makes.
+    pub fn is_disturbed(&self, route: &Route, gone: bool, own: u8) -> bool {
+        let wanted = self.route_to(route.destination, own);
+        if gone || route.protocol != own {
+            wanted.is_some()
+        } else {
+            wanted.as_ref() != Some(route)
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const OWN: u8 = 214;
+
+    #[test]
+    fn only_what_is_not_as_wanted_disturbs() {
+        let next_hop = NextHop { gateway: [10, 100, 0, 2].into(), link: 2, on_link: false };
+        let wanted: IpNetwork = "10.0.2.0/24".parse().unwrap();
+        let (nowhere, other) = ("10.0.1.0/24".parse().unwrap(), "10.0.9.0/24".parse().unwrap());
+        let desired = Desired {
+            routes: BTreeMap::from([(wanted, next_hop)]),
+            unreachable: BTreeMap::from([(nowhere, 4096)]),
+            ..Desired::default()
+        };
+        let disturbs = |to, metric, protocol, gone| {
+            let route = difference::wanted(to, next_hop, protocol);
+            desired.is_disturbed(&Route { metric, ..route }, gone, OWN)
+        };
+        assert!(!disturbs(wanted, 0, OWN, false), "our own doing");
+        assert!(!disturbs(other, 0, OWN, true), "our own doing");
+        assert!(disturbs(wanted, 0, OWN, true));
+        assert!(disturbs(wanted, 7, OWN, false) && disturbs(other, 0, OWN, false));
+        assert!(disturbs(nowhere, 4096, OWN, false), "it leads somewhere");
+        let made = difference::unreachable(nowhere, 4096, OWN);
+        assert!(!desired.is_disturbed(&made, false, OWN) && desired.is_disturbed(&made, true, OWN));
+        assert!(disturbs(wanted, 0, 4, false) && disturbs(wanted, 9, 4, true));
+        assert!(!disturbs(other, 0, 4, false));
     }
 }

@@ -5,7 +5,7 @@
 //! What counts is how often a destination was repaired, each for itself. Where many were repaired at
 //! once, as after a flush, nobody fights over each of them. The clock is an argument.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use ipnetwork::IpNetwork;
@@ -25,8 +25,8 @@ const CALM: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Fights {
     rounds: BTreeMap<IpNetwork, Rounds>,
-    /// What was repaired in this round.
-    repaired: Vec<IpNetwork>,
+    /// What was repaired in this round, be it more than once.
+    repaired: BTreeSet<IpNetwork>,
     /// When many were repaired at once.
     flooded: Option<Instant>,
 }
@@ -54,7 +54,7 @@ impl Fights {
 
     /// Notes a repair.
     pub fn repaired(&mut self, destination: IpNetwork) {
-        self.repaired.push(destination);
+        self.repaired.insert(destination);
     }
 
     /// Ends a round, and counts what was repaired in it.

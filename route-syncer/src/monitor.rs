@@ -11,11 +11,10 @@
 //! went in such a moment stayed away.) The thread also listens while the daemon is busy.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
 
-use ipnetwork::IpNetwork;
 use kernel::netlink::{Protocol, Reply, Socket};
+use kernel::route::TABLE_MAIN;
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,6 +22,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::error::Error;
+use crate::observed::{self, Route};
 
 mod filter;
 
@@ -35,10 +35,6 @@ const TABLES: u32 = 7;
 const GROUPS: [u32; 7] = [1, 5, 7, 9, 11, 24, 25];
 /// `RTNLGRP_NEIGH`. It tells of each Pod that talks, too, and so is listened to only where it must be.
 const NEIGHBOURS: u32 = 3;
-/// The length of `struct rtmsg`, and where it has the prefix length and the protocol.
-const ROUTE_HEADER: usize = 12;
-const ROUTE_PREFIX: usize = 1;
-const ROUTE_PROTOCOL: usize = 5;
 /// Where `struct ndmsg` has the index of the link.
 const NEIGHBOUR_LINK: usize = 4;
 
@@ -56,10 +52,8 @@ pub enum Event {
     Link,
     /// A route came, went or changed.
     Route {
-        /// Where it leads; none for a default route.
-        destination: Option<IpNetwork>,
-        /// Who made it (`RTPROT_*`).
-        protocol: u8,
+        /// The route, which is in the main table.
+        route: Route,
         /// Whether it went.
         gone: bool,
     },
@@ -182,11 +176,9 @@ fn event(reply: &Reply) -> Option<Event> {
         return filter::concerns_us(reply).then_some(Event::Host);
     }
     Some(match reply.kind {
-        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => Event::Route {
-            destination: destination(reply),
-            protocol: reply.u8_at(ROUTE_PROTOCOL),
-            gone: reply.kind == libc::RTM_DELROUTE,
-        },
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
+            Event::Route { route: route(reply)?, gone: reply.kind == libc::RTM_DELROUTE }
+        }
         libc::RTM_NEWNEIGH | libc::RTM_DELNEIGH => Event::Neighbour(reply.u32_at(NEIGHBOUR_LINK)),
         RTM_NEWNETCONF | RTM_DELNETCONF => return is_about_all_links(reply).then_some(Event::Host),
         _ => Event::Link,
@@ -200,11 +192,10 @@ fn is_about_all_links(reply: &Reply) -> bool {
     index.is_some_and(|index| index.value == ALL_LINKS.to_ne_bytes())
 }
 
-fn destination(reply: &Reply) -> Option<IpNetwork> {
-    let value = reply.attributes(ROUTE_HEADER).get(libc::RTA_DST)?.value;
-    let v4 = <[u8; 4]>::try_from(value).map(IpAddr::from);
-    let v6 = <[u8; 16]>::try_from(value).map(IpAddr::from);
-    IpNetwork::new(v4.or(v6).ok()?, reply.u8_at(ROUTE_PREFIX)).ok()
+/// One with several next hops is told of once for each, and is one route all the same.
+fn route(reply: &Reply) -> Option<Route> {
+    let routes = kernel::route::parse(reply);
+    routes.first().filter(|route| route.table == TABLE_MAIN).map(observed::route)
 }
 
 #[cfg(test)]
@@ -212,6 +203,7 @@ fn destination(reply: &Reply) -> Option<IpNetwork> {
 mod tests {
     use std::time::Duration;
 
+    use ipnetwork::IpNetwork;
     use kernel::route::{Route, add, delete};
     use kernel::{NetNs, Rtnl, address, link};
 
@@ -244,10 +236,10 @@ mod tests {
     fn routes_addresses_and_links_are_heard_of() {
         let (namespace, mut rtnl, lo) = namespace();
         let mut monitor = namespace.run(Monitor::open).unwrap().unwrap();
-        let destination = Some("11.0.0.0/24".parse().unwrap());
+        let told = observed::route(&route(0, lo));
         for (change, gone) in [(add(&route(0, lo)), false), (delete(&route(0, lo)), true)] {
             rtnl.request(&change).unwrap();
-            wait_for(&mut monitor, Event::Route { destination, protocol: 214, gone });
+            wait_for(&mut monitor, Event::Route { route: told, gone });
         }
         let own = "10.1.0.1/24".parse().unwrap();
         rtnl.request(&address::add(lo, own, false)).unwrap();
@@ -300,10 +292,7 @@ mod tests {
         assert!(drain(&mut socket).unwrap().contains(&Event::Overrun));
         // Had the queue not been emptied, this would be dropped without a word.
         rtnl.request(&delete(&route(7, lo))).unwrap();
-        let destination = Some("11.0.7.0/24".parse().unwrap());
-        assert_eq!(
-            drain(&mut socket).unwrap(),
-            [Event::Route { destination, protocol: 214, gone: true }]
-        );
+        let went = Event::Route { route: observed::route(&route(7, lo)), gone: true };
+        assert_eq!(drain(&mut socket).unwrap(), [went]);
     }
 }

@@ -112,7 +112,8 @@ fn address(address: &kernel::address::Address) -> Address {
     Address { link: address.link, local: address.address.ip(), subnet: address.address }
 }
 
-fn route(route: &kernel::route::Route) -> Route {
+/// What counts of a route of the main table.
+pub fn route(route: &kernel::route::Route) -> Route {
     let dead_ends = [libc::RTN_BLACKHOLE, libc::RTN_UNREACHABLE, libc::RTN_PROHIBIT];
     let is_dead_end = dead_ends.contains(&route.kind);
     Route {

@@ -9,6 +9,7 @@ mod off_link;
 mod report;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ipnetwork::IpNetwork;
@@ -29,7 +30,7 @@ use crate::host::keeper::Keeper;
 use crate::masquerade::{Masquerade, Scope};
 use crate::memory::Memory;
 use crate::node_files::{Facts, NodeFiles};
-use crate::observed::Observed;
+use crate::observed::{Observed, Route};
 use crate::readiness;
 use crate::roster::Roster;
 use crate::run_dir::RunDir;
@@ -70,7 +71,7 @@ pub struct Reconciler {
     announced: bool,
     node_files: NodeFiles,
     /// What was said last, to say only what is new.
-    said: Option<Report>,
+    said: Option<Arc<Report>>,
     said_shadowed: BTreeSet<(IpNetwork, Foreign)>,
     reasons: Reasons,
     meters: Meters,
@@ -135,10 +136,10 @@ impl Reconciler {
         self.host.distrust();
     }
 
-    /// Whether a route of this protocol to this destination is any of our business.
-    pub fn concerns(&self, destination: Option<IpNetwork>, protocol: u8) -> bool {
-        protocol == self.settings.protocol
-            || destination.is_some_and(|to| self.desired.leads_to(to))
+    /// Whether a route that came or went is any of our business, and not as it should be. What we
+    /// do ourselves is told too, and is no reason to look.
+    pub fn concerns(&self, route: &Route, gone: bool) -> bool {
+        self.desired.is_disturbed(route, gone, self.settings.protocol)
     }
 
     /// When a sync is due even if nothing happens.

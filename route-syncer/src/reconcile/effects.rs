@@ -16,6 +16,14 @@ use crate::masquerade::{Outcome, Scope};
 use crate::observed::Observed;
 use crate::source::Node;
 
+/// How many changes were made.
+pub(super) struct Made {
+    /// Of those that were asked for, how many were tried now.
+    pub(super) tried: usize,
+    /// How many of these the kernel took.
+    pub(super) succeeded: usize,
+}
+
 impl Reconciler {
     /// Exempts the ranges from masquerading, before there are routes to them. Returns whether
     /// routes to new ranges may be made, and what went wrong.
@@ -64,7 +72,7 @@ impl Reconciler {
     ) -> Result<bool, Error> {
         let mut changes = self.difference(observed).changes;
         changes.retain(|change| may_add || !matches!(change, Change::Add(_)));
-        self.make(rtnl, changes, now)
+        Ok(self.make(rtnl, changes, now)?.tried > 0)
     }
 
     /// Whether what is changed was as it should be before: nothing is new of the source, nor of the
@@ -73,13 +81,13 @@ impl Reconciler {
         self.announced && self.reasons.told.is_none() && !self.reasons.link
     }
 
-    /// Makes those of the changes that are not tried too often, and for which nobody fights us. Returns whether there were any.
+    /// Makes those of the changes that are not tried too often, and for which nobody fights us.
     pub(super) fn make(
         &mut self,
         rtnl: &mut Rtnl,
         mut changes: Vec<Change>,
         now: Instant,
-    ) -> Result<bool, Error> {
+    ) -> Result<Made, Error> {
         let are_repairs = self.makes_repairs();
         changes.retain(|change| {
             let destination = change.route().destination;
@@ -111,6 +119,6 @@ impl Reconciler {
         if made != [0; 3] {
             info!("routes: {} added, {} replaced, {} removed", made[0], made[1], made[2]);
         }
-        Ok(!changes.is_empty())
+        Ok(Made { tried: changes.len(), succeeded: made.iter().sum::<u64>() as usize })
     }
 }

@@ -1,13 +1,14 @@
 //! How a sync went, for people: what is new to the log, everything to the status file.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use tracing::{debug, error, info, warn};
 
 use super::Reconciler;
 use crate::difference::Difference;
 use crate::error::Error;
-use crate::status::{RangeRow, Report, Row, range_rows};
+use crate::status::{RangeRow, Report, Row, State, range_rows};
 
 impl Reconciler {
     /// Says what is new to the log, and everything to the status file.
@@ -38,11 +39,11 @@ impl Reconciler {
             );
         }
         self.said_shadowed.clone_from(&left.shadowed);
-        if self.said.as_ref() != Some(&report) {
+        if self.said.as_deref() != Some(&report) {
             let text = serde_json::to_string_pretty(&report).map_err(Error::Render)?;
             self.run_dir.write_status(&(text + "\n"))?;
-            log_news(self.said.as_ref(), &report);
-            self.said = Some(report);
+            log_news(self.said.as_deref(), &report);
+            self.said = Some(Arc::new(report));
         }
         Ok(())
     }
@@ -62,19 +63,24 @@ fn log_news(before: Option<&Report>, now: &Report) {
     for problem in now.problems.iter().filter(is_new) {
         error!("{problem}");
     }
-    let said: BTreeSet<_> =
-        before.iter().flat_map(|report| &report.routes).map(Row::words).collect();
-    let said_of_ranges: BTreeSet<_> =
+    let said: HashSet<_> = before.iter().flat_map(|report| &report.routes).map(gist).collect();
+    let said_of_ranges: HashSet<_> =
         before.iter().flat_map(|report| &report.unreachable).map(RangeRow::words).collect();
     let is_new = |row: &&RangeRow| !row.state.is_ok() && !said_of_ranges.contains(&row.words());
     for row in now.unreachable.iter().filter(is_new) {
         warn!("{}", row.words());
     }
-    for row in now.routes.iter().filter(|row| !said.contains(&row.words())) {
+    for row in now.routes.iter().filter(|row| !said.contains(&gist(row))) {
         if row.state.is_ok() {
             debug!("{}", row.words());
         } else {
             warn!("{}", row.words());
         }
     }
+}
+
+/// What the words of a row are made of. Of thousands of rows few are new, and only those need words.
+fn gist(row: &Row) -> (&str, &str, State, &str, Option<&str>) {
+    let Row { pod_cidr, node, state, detail, held_since, .. } = row;
+    (pod_cidr, node, *state, detail, held_since.as_deref())
 }

@@ -1,6 +1,7 @@
 //! What the reconciler hands out after each sync, so that nobody who asks has to ask the kernel.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ipnetwork::IpNetwork;
@@ -18,7 +19,7 @@ pub struct Snapshot {
     /// Since when the source cannot be read; none if it can.
     pub source_broken: Option<Instant>,
     /// What `status` shows; none before the first sync.
-    pub report: Option<Report>,
+    pub report: Option<Arc<Report>>,
     /// The destinations whose routes somebody removes or changes again and again.
     pub fought: Vec<IpNetwork>,
 }

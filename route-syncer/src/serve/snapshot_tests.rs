@@ -30,7 +30,7 @@ fn snapshot(routes: Vec<Row>) -> Snapshot {
         conflist: None,
         unreachable: Vec::new(),
     };
-    Snapshot { synced: true, report: Some(report), ..Snapshot::default() }
+    Snapshot { synced: true, report: Some(Arc::new(report)), ..Snapshot::default() }
 }
 
 #[test]
