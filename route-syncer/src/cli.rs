@@ -122,13 +122,13 @@ pub struct Daemon {
     #[arg(long, value_name = "NAME")]
     pub node: Option<String>,
 
-    /// A range that is in the cluster: what Pods send there keeps their address. Nodes and their
-    /// Pod CIDRs always are.
-    #[arg(long = "cluster-cidr", value_name = "CIDR", value_parser = range)]
+    /// A range that is in the cluster, or several with commas: what Pods send there keeps their
+    /// address. Nodes and their Pod CIDRs always are.
+    #[arg(long = "cluster-cidr", value_name = "CIDR", value_delimiter = ',', value_parser = range)]
     pub cluster_cidrs: Vec<IpNetwork>,
 
-    /// A range that no node may claim, such as the services'.
-    #[arg(long = "service-cidr", value_name = "CIDR", value_parser = range)]
+    /// A range that no node may claim, such as the services', or several with commas.
+    #[arg(long = "service-cidr", value_name = "CIDR", value_delimiter = ',', value_parser = range)]
     pub service_cidrs: Vec<IpNetwork>,
 
     /// The protocol number that marks the routes as ours (/etc/iproute2/rt_protos).
@@ -385,6 +385,23 @@ mod tests {
         assert_eq!(own, Unreachable { own: true, cluster: false });
         let cluster = run("--own-unreachable=false");
         assert_eq!(cluster, Unreachable { own: false, cluster: true });
+    }
+
+    #[test]
+    fn ranges_may_be_several_with_commas_as_kubernetes_has_them() {
+        let run = "route-syncer run --source file --nodes-file x";
+        let ranges = "--cluster-cidr 10.0.0.0/14,fd00::/48 --cluster-cidr 10.8.0.0/16";
+        let services = "--service-cidr 10.96.0.0/16,fd00:96::/112";
+        let text = format!("{run} {ranges} {services}");
+        let Command::Run(Run { daemon, .. }) =
+            Cli::try_parse_from(text.split_whitespace()).unwrap().command
+        else {
+            panic!("{text}")
+        };
+        let texts =
+            |ranges: &[IpNetwork]| ranges.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(texts(&daemon.cluster_cidrs), ["10.0.0.0/14", "fd00::/48", "10.8.0.0/16"]);
+        assert_eq!(texts(&daemon.service_cidrs), ["10.96.0.0/16", "fd00:96::/112"]);
     }
 
     #[test]
