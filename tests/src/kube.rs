@@ -129,7 +129,7 @@ impl ApiServer {
             .arg("--service-account-issuer=https://kubernetes.default.svc")
             .arg(format!("--service-account-key-file={}", key.display()))
             .arg(format!("--service-account-signing-key-file={}", key.display()))
-            .args(["--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=RBAC"])
+            .args(["--service-cluster-ip-range=10.96.0.0/16", "--authorization-mode=Node,RBAC"])
             .args(["--endpoint-reconciler-type=none", "--etcd-compaction-interval=0"])
             .arg("--shutdown-watch-termination-grace-period=0s");
         command
@@ -155,9 +155,24 @@ impl ApiServer {
     /// # Errors
     /// It refuses, or does not answer in time.
     pub fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let kind = if method == "PATCH" { "merge-patch+json" } else { "json" };
+        self.ask_until_ready(method, path, kind, &body)
+    }
+
+    /// Makes an object of a document of YAML, as `kubectl create` does: a field that is unknown is
+    /// refused. Returns the object.
+    ///
+    /// # Errors
+    /// As [`ApiServer::ask`].
+    pub fn create(&self, path: &str, yaml: &str) -> Result<Value> {
+        self.ask_until_ready("POST", &format!("{path}?fieldValidation=Strict"), "yaml", yaml)
+    }
+
+    fn ask_until_ready(&self, method: &str, path: &str, kind: &str, body: &str) -> Result<Value> {
         let until = Instant::now() + DEADLINE;
         loop {
-            let (code, text) = self.try_ask(method, path, body)?;
+            let (code, text) = self.try_ask(method, path, kind, body)?;
             if (200..300).contains(&code) {
                 // Some answers are no JSON.
                 return Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)));
@@ -172,12 +187,10 @@ impl ApiServer {
     }
 
     /// One request: the code, or 0 where nobody answers, and the body.
-    fn try_ask(&self, method: &str, path: &str, body: &Value) -> Result<(u16, String)> {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let kind = if method == "PATCH" { "merge-patch+json" } else { "json" };
+    fn try_ask(&self, method: &str, path: &str, kind: &str, body: &str) -> Result<(u16, String)> {
         let request = format!(
             "{method} {path} HTTP/1.0\r\nAuthorization: Bearer {ADMIN}\r\n\
-             Content-Type: application/{kind}\r\nContent-Length: {}\r\n\r\n{body}",
+             Content-Type: application/{kind}\r\nAccept: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         let mut command = Command::new(&self.programs.openssl);

@@ -27,6 +27,8 @@ pub enum Part {
     Containerd,
     /// `crictl`, which asks a runtime as a kubelet does.
     Crictl,
+    /// `dnsmasq`, which answers for names.
+    Dnsmasq,
     /// `etcd`, with `etcdctl` beside it.
     Etcd,
     /// `ip`, of iproute2.
@@ -37,6 +39,8 @@ pub enum Part {
     Nft,
     /// `openssl`, the program.
     Openssl,
+    /// `kind`, which makes clusters of containers.
+    Kind,
     /// `kube-apiserver`, of Kubernetes.
     KubeApiserver,
     /// The folder of podman with what it runs, to lay over a root.
@@ -63,9 +67,11 @@ impl Part {
             Part::Cnitool => "cnitool",
             Part::Containerd => "containerd",
             Part::Crictl => "crictl",
+            Part::Dnsmasq => "dnsmasq",
             Part::Etcd => "etcd",
             Part::Ip => "ip",
             Part::Iptables => "iptables",
+            Part::Kind => "kind",
             Part::KubeApiserver => "kube-apiserver",
             Part::Nft => "nft",
             Part::Openssl => "openssl",

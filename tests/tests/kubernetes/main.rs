@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod access;
+mod applied;
 mod fixture;
 mod gaps;
 mod heartbeats;
+mod manifest;
 mod nodes;

@@ -1,0 +1,134 @@
+//! deploy/cbr0.yaml on a real API server: every field is known there, and what the manifest lets the
+//! daemon do is enough and no more.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use cbr0_tests::{Outcome, Result};
+use kernel::sysctl;
+use serde_json::{Value, json};
+
+use crate::applied::{Applied, MANIFEST, path_of};
+use crate::fixture::{Lab, states, text};
+
+const TWO: [&str; 2] = ["node1 own", "node2 ok"];
+const THREE: [&str; 3] = ["node1 own", "node2 ok", "node3 ok"];
+
+#[test]
+fn the_api_server_knows_every_field_and_takes_the_pods() -> Outcome {
+    let Some(lab) = Lab::new(1)? else { return Ok(()) };
+    let applied = Applied::new(&lab)?;
+    // A DaemonSet is not asked all that its Pods are.
+    let mut spec = applied.daemon_set["spec"]["template"]["spec"].clone();
+    spec["nodeName"] = json!("node1");
+    let pod = json!({"metadata": {"name": "cbr0-x"}, "spec": spec});
+    let pod = lab.server.ask("POST", "/api/v1/namespaces/kube-system/pods", &pod)?;
+    assert_eq!(pod["spec"]["priority"], json!(2_000_001_000), "{pod:#}");
+
+    let daemon_set = MANIFEST.split("\n---\n").last().unwrap_or_default();
+    let misspelt = daemon_set.replace("hostNetwork:", "hostNetwrok:");
+    let refused = lab.server.create(path_of(daemon_set)?, &misspelt).unwrap_err().to_string();
+    assert!(refused.contains("unknown field") && refused.contains("hostNetwrok"), "{refused}");
+    Ok(())
+}
+
+#[test]
+fn the_daemon_of_the_manifest_makes_its_node_ready() -> Outcome {
+    let Some(lab) = Lab::new(2)? else { return Ok(()) };
+    let applied = Applied::new(&lab)?;
+    // In a Pod it cannot be set: it is told until the bridge plugin, which is in none, sets it.
+    let forwarding = |value: &'static str| {
+        lab.node(1).netns().run(move || sysctl::set("net/ipv4/ip_forward", value))?.unwrap();
+        Ok::<_, cbr0_tests::LabError>(())
+    };
+    forwarding("0")?;
+    let _daemon = applied.start(1)?;
+    let status = lab.wait_for_rows(&TWO)?;
+    assert!(setting(&status, "forwarding").contains("Read-only file system"), "{status:#}");
+    forwarding("1")?;
+    lab.wait(1, "forwarding", |status| setting(status, "forwarding").is_empty())?;
+
+    let list = applied.folder(1, "/etc/cni/net.d").join("10-cbr0.conflist");
+    let list: Value = serde_json::from_str(&fs::read_to_string(list).unwrap())?;
+    let ranges = &list["plugins"][0]["ipam"]["ranges"];
+    assert_eq!(ranges[0], json!([{"subnet": "10.0.1.0/24"}]), "{list:#}");
+    for probe in ["livenessProbe", "readinessProbe"] {
+        let probe = &applied.container("route-syncer")[probe]["httpGet"];
+        assert_eq!(ask(&lab, probe, &applied)?, "HTTP/1.1 200 OK", "{probe}");
+    }
+    Ok(())
+}
+
+/// What is told of a setting of the host.
+fn setting(status: &Value, name: &str) -> String {
+    let settings = status["hostSettings"].as_array().into_iter().flatten();
+    let found = settings.into_iter().find(|setting| setting["name"] == name);
+    found.map(|setting| text(&setting["words"])).unwrap_or_default()
+}
+
+/// The first line of the answer to a probe, as the kubelet of node 1 asks.
+fn ask(lab: &Lab, probe: &Value, applied: &Applied<'_>) -> Result<String> {
+    let ports = applied.container("route-syncer")["ports"].as_array().into_iter().flatten();
+    let port = ports.into_iter().find(|port| port["name"] == probe["port"]).unwrap();
+    let address = format!("{}:{}", text(&probe["host"]), port["containerPort"]);
+    let request = format!("GET {} HTTP/1.1\r\nHost: node1\r\n\r\n", text(&probe["path"]));
+    lab.node(1)
+        .netns()
+        .run(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer.lines().next().unwrap_or_default().to_owned()
+        })
+        .map_err(Into::into)
+}
+
+#[test]
+fn the_cluster_role_lets_do_what_the_tests_below_need() -> Outcome {
+    let Some(lab) = Lab::new(1)? else { return Ok(()) };
+    let rules = json!([{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]}]);
+    assert_eq!(Applied::new(&lab)?.role["rules"], rules);
+    Ok(())
+}
+
+#[test]
+fn without_the_verb_list_no_route_is_made() -> Outcome {
+    let Some(lab) = Lab::new(2)? else { return Ok(()) };
+    let applied = Applied::new(&lab)?;
+    applied.set_verbs(&["watch"])?;
+    let _daemon = applied.start(1)?;
+    lab.wait_for_trouble("cannot list resource \"nodes\"")?;
+    assert_eq!(lab.routes()?, [] as [&str; 0]);
+    applied.set_verbs(&["list", "watch"])?;
+    lab.wait_for_rows(&TWO)?;
+    Ok(())
+}
+
+#[test]
+fn without_the_verb_watch_a_new_node_is_not_heard_of() -> Outcome {
+    let Some(lab) = Lab::new(3)? else { return Ok(()) };
+    let applied = Applied::new(&lab)?;
+    lab.delete(3)?;
+    applied.set_verbs(&["list"])?;
+    let _daemon = applied.start(1)?;
+    let is_deaf = "cannot watch resource \"nodes\"";
+    let status = lab.wait_for_trouble(is_deaf)?;
+    assert_eq!(states(&status), TWO);
+    lab.add(3)?;
+    applied.set_verbs(&["list", "watch"])?;
+    lab.wait_for_rows(&THREE)?;
+    Ok(())
+}
+
+#[test]
+fn without_a_capability_no_route_is_made() -> Outcome {
+    let Some(lab) = Lab::new(2)? else { return Ok(()) };
+    let applied = Applied::new(&lab)?;
+    assert_eq!(applied.capabilities(), ["NET_ADMIN"]);
+    let _daemon = applied.start_with(1, &[])?;
+    lab.wait(1, "refused route", |status| status.to_string().contains("Operation not permitted"))?;
+    assert_eq!(lab.routes()?, [] as [&str; 0]);
+    Ok(())
+}
