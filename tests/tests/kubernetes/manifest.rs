@@ -38,15 +38,11 @@ fn the_daemon_of_the_manifest_makes_its_node_ready() -> Outcome {
     let Some(lab) = Lab::new(2)? else { return Ok(()) };
     let applied = Applied::new(&lab)?;
     // In a Pod it cannot be set: it is told until the bridge plugin, which is in none, sets it.
-    let forwarding = |value: &'static str| {
-        lab.node(1).netns().run(move || sysctl::set("net/ipv4/ip_forward", value))?.unwrap();
-        Ok::<_, cbr0_tests::LabError>(())
-    };
-    forwarding("0")?;
+    forwarding(&lab, "0")?;
     let _daemon = applied.start(1)?;
     let status = lab.wait_for_rows(&TWO)?;
     assert!(setting(&status, "forwarding").contains("Read-only file system"), "{status:#}");
-    forwarding("1")?;
+    forwarding(&lab, "1")?;
     lab.wait(1, "forwarding", |status| setting(status, "forwarding").is_empty())?;
 
     let list = applied.folder(1, "/etc/cni/net.d").join("10-cbr0.conflist");
@@ -56,6 +52,14 @@ fn the_daemon_of_the_manifest_makes_its_node_ready() -> Outcome {
     for probe in ["livenessProbe", "readinessProbe"] {
         let probe = &applied.container("route-syncer")[probe]["httpGet"];
         assert_eq!(ask(&lab, probe, &applied)?, "HTTP/1.1 200 OK", "{probe}");
+    }
+    Ok(())
+}
+
+/// Sets whether node 1 passes packets on.
+fn forwarding(lab: &Lab, value: &str) -> Result<()> {
+    for key in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        lab.node(1).netns().run(|| sysctl::set(key, value))??;
     }
     Ok(())
 }
