@@ -24,16 +24,11 @@ impl NameServer {
     fn start(topology: &Topology) -> Result<Option<NameServer>> {
         let Some(dnsmasq) = require::part(Part::Dnsmasq)? else { return Ok(None) };
         let mut command = Command::new(dnsmasq);
-        command.args([
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--no-resolv",
-            "--no-hosts",
-        ]);
-        command.args(["--bind-interfaces", "--user=root", "--pid-file=", "--log-facility=-"]);
-        command
-            .arg(format!("--listen-address={SERVER}"))
-            .arg(format!("--address=/{NAME}/{SERVER}"));
+        command.args(["--keep-in-foreground", "--pid-file=", "--user=root", "--log-facility=-"]);
+        command.args(["--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces"]);
+        // What it does not know of this domain is not there.
+        command.args(["--local=/example/", &format!("--host-record={NAME},{SERVER}")]);
+        command.arg(format!("--listen-address={SERVER}"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = topology.router.netns().run(|| command.spawn())?.unwrap();
         let mut server = NameServer(child);
