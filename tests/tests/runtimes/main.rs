@@ -3,5 +3,6 @@
 mod containerd;
 mod cri;
 mod fixture;
+mod image;
 mod podman;
 mod switch;
