@@ -5,6 +5,7 @@ use cbr0_tests::machine::{DEADLINE, Machine};
 use cbr0_tests::require::{self, Part};
 use cbr0_tests::{Outcome, Result, process};
 
+const README: &str = include_str!("../../README.md");
 const MANIFEST: &str = include_str!("../../deploy/cbr0.yaml");
 const SINGLE: &str = include_str!("../../deploy/kind.yaml");
 const DUAL: &str = include_str!("../../deploy/kind-dual.yaml");
@@ -28,8 +29,13 @@ impl Kind {
     /// What it says about a configuration before it fails.
     fn says(&self, config: &str) -> Result<String> {
         self.0.write("/run/kind.yaml", config)?;
-        let mut command =
-            self.0.command(&["kind", "create", "cluster", "--config", "/run/kind.yaml"]);
+        self.fails("kind create cluster --config /run/kind.yaml")
+    }
+
+    /// What a script says, in a clone, before it fails.
+    fn fails(&self, script: &str) -> Result<String> {
+        let clone = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let mut command = self.0.command(&["sh", "-euc", &format!("cd {clone}\n{script}")]);
         command.env("KIND_EXPERIMENTAL_PROVIDER", "podman");
         let done = process::run(command, b"", DEADLINE)?;
         assert!(!done.status.success(), "{done:#?}");
@@ -37,13 +43,26 @@ impl Kind {
     }
 }
 
+/// What kind says when nothing is wrong and its nodes are about to be made, of an image.
+fn assert_well(said: &str) {
+    assert!(said.contains("failed to pull image") && said.contains("kindest/node"), "{said}");
+}
+
+#[test]
+fn the_readmes_commands_are_taken_as_far_as_can_be_without_images() -> Outcome {
+    let Some(kind) = Kind::new()? else { return Ok(()) };
+    let block = README
+        .split_once("<!-- tested: kind -->\n```sh\n")
+        .and_then(|(_, rest)| rest.split_once("```").map(|(block, _)| block));
+    assert_well(&kind.fails(block.unwrap_or_default())?);
+    Ok(())
+}
+
 #[test]
 fn the_configurations_are_taken_as_far_as_can_be_without_images() -> Outcome {
     let Some(kind) = Kind::new()? else { return Ok(()) };
     for config in [SINGLE, DUAL, IPV6] {
-        let said = kind.says(config)?;
-        // Nothing was said against the configuration, and its nodes were about to be made.
-        assert!(said.contains("failed to pull image") && said.contains("kindest/node"), "{said}");
+        assert_well(&kind.says(config)?);
     }
     let said = kind.says(&SINGLE.replace("podSubnet:", "podSubnett:"))?;
     assert!(said.contains("field podSubnett not found"), "{said}");

@@ -13,11 +13,12 @@ use crate::fixture::{Daemon, Lab, SERVER, text};
 
 pub(crate) const MANIFEST: &str = include_str!("../../../deploy/cbr0.yaml");
 /// Where objects of a kind are made.
-const PATHS: [(&str, &str); 4] = [
+const PATHS: [(&str, &str); 5] = [
     ("ServiceAccount", "/api/v1/namespaces/kube-system/serviceaccounts"),
     ("ClusterRole", "/apis/rbac.authorization.k8s.io/v1/clusterroles"),
     ("ClusterRoleBinding", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"),
     ("DaemonSet", "/apis/apps/v1/namespaces/kube-system/daemonsets"),
+    ("Pod", "/api/v1/namespaces/kube-system/pods"),
 ];
 
 /// What a runtime makes of a machine for a container: `$1` is the folder of the ServiceAccount, `$2` has

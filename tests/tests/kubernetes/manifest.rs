@@ -23,13 +23,35 @@ fn the_api_server_knows_every_field_and_takes_the_pods() -> Outcome {
     let mut spec = applied.daemon_set["spec"]["template"]["spec"].clone();
     spec["nodeName"] = json!("node1");
     let pod = json!({"metadata": {"name": "cbr0-x"}, "spec": spec});
-    let pod = lab.server.ask("POST", "/api/v1/namespaces/kube-system/pods", &pod)?;
+    let pod = lab.server.ask("POST", path_of("kind: Pod")?, &pod)?;
     assert_eq!(pod["spec"]["priority"], json!(2_000_001_000), "{pod:#}");
 
     let daemon_set = MANIFEST.split("\n---\n").last().unwrap_or_default();
     let misspelt = daemon_set.replace("hostNetwork:", "hostNetwrok:");
     let refused = lab.server.create(path_of(daemon_set)?, &misspelt).unwrap_err().to_string();
     assert!(refused.contains("unknown field") && refused.contains("hostNetwrok"), "{refused}");
+    Ok(())
+}
+
+#[test]
+fn the_api_server_takes_what_takes_all_away() -> Outcome {
+    const REMOVE: &str = include_str!("../../../deploy/cbr0-remove.yaml");
+    let Some(lab) = Lab::new(1)? else { return Ok(()) };
+    // No controller runs here, which would make it.
+    let accounts = path_of("kind: ServiceAccount")?;
+    lab.server.ask("POST", accounts, &json!({"metadata": {"name": "default"}}))?;
+    let pod = lab.server.create(path_of(REMOVE)?, &REMOVE.replace("NODE", "node1"))?;
+    assert_eq!(pod["spec"]["nodeName"], "node1");
+    // It undoes what the daemon does, in the same folders.
+    let applied = Applied::new(&lab)?;
+    let folders = |spec: &Value| {
+        let volumes = spec["volumes"].as_array().into_iter().flatten();
+        let mut paths: Vec<_> = volumes.map(|volume| text(&volume["hostPath"]["path"])).collect();
+        paths.sort();
+        paths
+    };
+    let spec = &applied.daemon_set["spec"]["template"]["spec"];
+    assert_eq!(folders(&pod["spec"]), folders(spec));
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use cbr0_tests::folder::FolderEvents;
 use cbr0_tests::machine::{DEADLINE, Machine};
+use cbr0_tests::probe::{self, Endpoint};
 use cbr0_tests::{LabError, Outcome, Result, process, require};
 use serde_json::json;
 
@@ -75,8 +76,54 @@ fn run(
     machine.run(&all)
 }
 
+/// The containers of the manifest, as far as they can be without an API server.
+struct Deployed<'a>(&'a Machine);
+
+impl Deployed<'_> {
+    fn install(&self) -> Result<String> {
+        let words = ["/bin/route-syncer", "install"];
+        run(self.0, &["--rm"], "CAP_DAC_OVERRIDE", &["/opt/cni/bin"], &words)
+    }
+
+    /// Starts the syncer, and waits until it has written the list for runtimes.
+    fn start(&self) -> Result<()> {
+        const RUN: &str = "/bin/route-syncer run --source file --nodes-file /run/cbr0/nodes.json \
+             --node node1 --cluster-cidr 10.0.0.0/14 --conflist";
+        let nodes = json!([{"name": "node1", "address": "10.100.0.2", "podCIDRs": [ONE]}]);
+        self.0.write("/run/cbr0/nodes.json", &nodes.to_string())?;
+        let net_d = self.0.path("/etc/cni/net.d");
+        let changes = FolderEvents::open(&net_d)?;
+        let words: Vec<&str> = RUN.split_whitespace().collect();
+        run(self.0, &["--detach"], "CAP_NET_ADMIN", &["/etc/cni/net.d", "/run/cbr0"], &words)?;
+        let list = net_d.join("10-cbr0.conflist");
+        let written = changes.wait(DEADLINE, || Ok(list.exists().then_some(())))?;
+        written.ok_or_else(|| LabError::Wrong("no list was written".to_owned()))
+    }
+
+    fn status(&self) -> Result<String> {
+        let words = "ctr task exec --exec-id look cbr0 route-syncer status";
+        self.0.run(&words.split_whitespace().collect::<Vec<_>>())
+    }
+
+    fn stop(&self) -> Result<()> {
+        self.0.run(&["ctr", "task", "delete", "--force", "cbr0"])?;
+        self.0.run(&["ctr", "container", "delete", "cbr0"])?;
+        Ok(())
+    }
+
+    /// The containers of the manifest that takes all away.
+    fn remove(&self) -> Result<()> {
+        let uninstall = ["/bin/route-syncer", "uninstall", "--conflist"];
+        let folders = ["/opt/cni/bin", "/etc/cni/net.d"];
+        run(self.0, &["--rm"], "CAP_DAC_OVERRIDE", &folders, &uninstall)?;
+        let cleanup = ["/bin/route-syncer", "cleanup"];
+        run(self.0, &["--rm"], "CAP_NET_ADMIN", &["/run/cbr0"], &cleanup)?;
+        Ok(())
+    }
+}
+
 #[test]
-fn the_image_makes_a_machine_a_node() -> Outcome {
+fn the_image_makes_a_machine_a_node_and_takes_all_away_again() -> Outcome {
     if !require::release()? {
         return Ok(());
     }
@@ -89,28 +136,28 @@ fn the_image_makes_a_machine_a_node() -> Outcome {
     import(machine)?;
     containerd.import()?;
 
-    let install = ["/bin/route-syncer", "install"];
-    let said = run(machine, &["--rm"], "CAP_DAC_OVERRIDE", &["/opt/cni/bin"], &install)?;
+    let deployed = Deployed(machine);
+    let said = deployed.install()?;
     assert!(said.contains("keep /opt/cni/bin/host-local aside"), "{said}");
-
-    let nodes = json!([{"name": "node1", "address": "10.100.0.2", "podCIDRs": [ONE]}]);
-    machine.write("/run/cbr0/nodes.json", &nodes.to_string())?;
-    let folders = ["/etc/cni/net.d", "/run/cbr0"];
-    let words = "/bin/route-syncer run --source file --nodes-file /run/cbr0/nodes.json --node node1 \
-                 --cluster-cidr 10.0.0.0/14 --conflist";
-    let words: Vec<&str> = words.split_whitespace().collect();
-    let net_d = machine.path("/etc/cni/net.d");
-    let changes = FolderEvents::open(&net_d)?;
-    run(machine, &["--detach"], "CAP_NET_ADMIN", &folders, &words)?;
-    let list = net_d.join("10-cbr0.conflist");
-    let written = changes.wait(DEADLINE, || Ok(list.exists().then_some(())))?;
-    written.ok_or_else(|| LabError::Wrong("no list was written".to_owned()))?;
-
+    deployed.start()?;
     let pod = containerd.start("pod")?;
     assert_eq!(address(&pod.netns, ONE)?.to_string(), "10.0.1.2");
-    let status = ["sh", "-c", "ctr task exec --exec-id look cbr0 /bin/route-syncer status"];
-    assert!(machine.run(&status)?.contains("node1"));
+    assert!(deployed.status()?.contains("node1"));
+
+    // An upgrade: the Pod is reached before, between and after.
+    let _endpoint = Endpoint::serve(&pod.netns)?;
+    let reach = || probe::call(containerd.scene.host().netns(), address(&pod.netns, ONE)?);
+    reach()?;
+    deployed.stop()?;
+    reach()?;
+    deployed.install()?;
+    deployed.start()?;
+    reach()?;
+
     containerd.remove(pod)?;
-    machine.run(&["ctr", "task", "kill", "cbr0"])?;
+    deployed.stop()?;
+    deployed.remove()?;
+    let left = machine.run(&["sh", "-c", "ls /opt/cni/bin /etc/cni/net.d; cat /opt/cni/bin/*"])?;
+    assert_eq!(left, "/etc/cni/net.d:\n\n/opt/cni/bin:\nhost-local\ntheirs\n");
     Ok(())
 }
