@@ -157,6 +157,11 @@ pub struct Daemon {
           default_missing_value = conflist::DEFAULT_PATH)]
     pub conflist: Option<PathBuf>,
 
+    /// The MTU of Pods, for the files that are written [default: the smallest of the links that have
+    /// this node's addresses or lead to other nodes, less what a tunnel takes]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1280..=65535))]
+    pub mtu: Option<u32>,
+
     /// Write this node's subnet as flannel does, for those who read that; the cluster's ranges are
     /// those of --cluster-cidr. Without a path: /run/flannel/subnet.env
     #[arg(long, value_name = "PATH", num_args = 0..=1,

@@ -103,6 +103,7 @@ mod tests {
             memory: None,
             unreachable: Unreachable { own: true, cluster: true },
             run_dir: "/nowhere".into(),
+            mtu: None,
             conflist: None,
             subnet_env: None,
             host: HostOptions::default(),

@@ -138,6 +138,7 @@ fn settings(options: &Daemon) -> Result<Settings, Error> {
         unreachable: options.unreachable,
         run_dir: options.run_dir.clone(),
         memory,
+        mtu: options.mtu,
         conflist: options.conflist.clone(),
         subnet_env: options.subnet_env.clone(),
         host: options.host.clone(),

@@ -32,29 +32,27 @@ pub enum Unknown {
     /// The node's address is not here, and no other node can be reached.
     #[error(
         "no link has this node's address or leads to another node, so the MTU of the uplink is \
-         not known; is the node's address right?"
+         not known; is the node's address right? Else give the Pods' MTU with --mtu"
     )]
     Uplink,
 }
 
 impl Facts {
-    /// From the claims, and from what they meet here. Pods' packets are made smaller than those of
-    /// the uplink by `overhead` bytes, so that they fit into a tunnel.
+    /// From the claims, and from the size of packets that Pods may send, if that is known.
     ///
     /// # Errors
     /// One of the facts is not known.
     pub fn of(
         judged: &[Judged],
-        observed: &Observed,
         cluster: Vec<IpNetwork>,
-        overhead: u32,
+        mtu: Option<u32>,
     ) -> Result<Self, Unknown> {
         let own: Vec<_> =
             judged.iter().filter(|one| one.verdict == Verdict::Own).map(|one| &one.claim).collect();
         if own.is_empty() {
             return Err(Unknown::Range);
         }
-        let mtu = uplink_mtu(judged, observed).ok_or(Unknown::Uplink)?.saturating_sub(overhead);
+        let mtu = mtu.ok_or(Unknown::Uplink)?;
         Ok(Self { ranges: own.iter().map(|claim| claim.cidr).collect(), mtu, cluster })
     }
 }
@@ -182,7 +180,8 @@ mod tests {
     }
 
     fn mtu(judged: &[Judged]) -> Result<u32, Unknown> {
-        Facts::of(judged, &observed(), Vec::new(), 0).map(|facts| facts.mtu)
+        let mtu = uplink_mtu(judged, &observed());
+        Facts::of(judged, Vec::new(), mtu).map(|facts| facts.mtu)
     }
 
     #[test]
@@ -202,7 +201,7 @@ mod tests {
     #[test]
     fn the_ranges_are_this_nodes_own() {
         let both = [own("10.0.1.0/24", "10.100.0.1"), other(2), own("fd00:1::/64", "fd00::1")];
-        let facts = Facts::of(&both, &observed(), Vec::new(), 70).unwrap();
+        let facts = Facts::of(&both, Vec::new(), Some(1430)).unwrap();
         assert_eq!(
             facts.ranges.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["10.0.1.0/24", "fd00:1::/64"]

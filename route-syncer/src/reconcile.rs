@@ -29,7 +29,7 @@ use crate::fight::Fights;
 use crate::host::keeper::Keeper;
 use crate::masquerade::{Masquerade, Scope};
 use crate::memory::Memory;
-use crate::node_files::{Facts, NodeFiles};
+use crate::node_files::{Facts, NodeFiles, uplink_mtu};
 use crate::observed::{Observed, Route};
 use crate::readiness;
 use crate::roster::Roster;
@@ -222,8 +222,10 @@ impl Reconciler {
     }
 
     fn write_node_files(&mut self, judged: &[Judged], observed: &Observed) -> Vec<String> {
+        // What Pods send must fit into a tunnel, too.
         let overhead = tunnel::overhead(judged, self.settings.off_link);
-        let facts = Facts::of(judged, observed, self.cluster_cidrs(), overhead);
+        let uplink = || uplink_mtu(judged, observed).map(|mtu| mtu.saturating_sub(overhead));
+        let facts = Facts::of(judged, self.cluster_cidrs(), self.settings.mtu.or_else(uplink));
         self.node_files.write(facts, &self.run_dir.synced())
     }
 

@@ -29,6 +29,8 @@ pub struct Settings {
     /// The file in which the last list of nodes outlives a reboot, where the source has no memory
     /// of its own and may be away then.
     pub memory: Option<PathBuf>,
+    /// The largest packet that Pods may send, in bytes, unless it follows from the uplink.
+    pub mtu: Option<u32>,
     /// The network configuration to write for container runtimes.
     pub conflist: Option<PathBuf>,
     /// The file to write this node's subnet to, as flannel does.

@@ -205,6 +205,7 @@ impl World {
             off_link: OffLink::Skip,
             memory: None,
             run_dir: self.folder.path().join("run"),
+            mtu: None,
             conflist: None,
             subnet_env: None,
             host: HostOptions::default(),

@@ -1,9 +1,12 @@
 //! What Node objects say becomes routes.
 
+use std::fs;
+
 use cbr0_tests::Outcome;
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
-use crate::fixture::{Lab, notes};
+use crate::fixture::{Lab, NODES, TOKENS, notes};
 
 #[test]
 fn nodes_become_routes_of_both_families_and_a_deleted_one_goes() -> Outcome {
@@ -54,5 +57,22 @@ fn p21_a_node_made_anew_with_another_range_takes_its_old_routes_along() -> Outco
     lab.create("node2", &["10.0.9.0/24"], &["10.100.0.3"])?;
     let _daemon = lab.start(1)?;
     has("10.0.9.0/24")?;
+    Ok(())
+}
+
+#[test]
+fn a_node_with_several_links_is_reached_by_the_one_that_its_annotation_names() -> Outcome {
+    let Some(lab) = Lab::new(1)? else { return Ok(()) };
+    let list = lab.node(1).folder().join("cbr0.conflist");
+    let more = ["--mtu", "1300", "--conflist", &list.to_string_lossy()];
+    let _daemon = lab.start_as(1, TOKENS[0], &more)?;
+    // Its kubelet tells an address that is on none of our links, and it has one that is.
+    lab.create("node2", &["10.0.2.0/24"], &["10.200.0.3"])?;
+    lab.wait_for_rows(&["node1 own", "node2 off-link"])?;
+    let annotations = json!({"metadata": {"annotations": {"cbr0/addresses": "10.100.0.3"}}});
+    lab.server.ask("PATCH", &format!("{NODES}/node2"), &annotations)?;
+    lab.wait_for_routes(&["10.0.2.0/24 via 10.100.0.3"])?;
+    let list: Value = serde_json::from_str(&fs::read_to_string(list).unwrap()).unwrap();
+    assert_eq!(list["plugins"][0]["mtu"], 1300);
     Ok(())
 }

@@ -1,4 +1,7 @@
 //! A Node object, as far as it counts: all else is skipped while it is decoded.
+//!
+//! Nodes reach each other by their internal addresses, as their kubelets tell them. Where that is the
+//! wrong link, and the kubelet cannot be told (`--node-ip`), an annotation names others.
 
 use std::net::IpAddr;
 
@@ -30,6 +33,15 @@ pub struct Metadata {
     pub resource_version: String,
     /// When the Node was made, by the API server's clock.
     creation_timestamp: Option<String>,
+    #[serde(default)]
+    annotations: Annotations,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Annotations {
+    /// The addresses that count in place of the internal ones, with commas.
+    #[serde(rename = "cbr0/addresses")]
+    addresses: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -58,7 +70,7 @@ struct Address {
 pub struct Member {
     /// When the Node was made, in RFC 3339: texts that sort as the times do.
     pub created: String,
-    /// The first InternalIP of each family.
+    /// The first InternalIP of each family, or what the annotation names.
     pub addresses: Vec<IpAddr>,
     /// The Pod ranges, one a family.
     pub pod_cidrs: Vec<IpNetwork>,
@@ -73,10 +85,11 @@ impl NodeObject {
             created: self.metadata.creation_timestamp.unwrap_or_default(),
             ..Member::default()
         };
-        for Address { kind, address } in self.status.addresses {
-            if kind == INTERNAL {
-                member.add_address(address);
-            }
+        if let Some(list) = self.metadata.annotations.addresses {
+            list.split(',').for_each(|text| member.add_address(text.trim().to_owned()));
+        } else {
+            let internal = self.status.addresses.into_iter().filter(|it| it.kind == INTERNAL);
+            internal.for_each(|it| member.add_address(it.address));
         }
         let Spec { pod_cidr, mut pod_cidrs } = self.spec;
         if pod_cidrs.is_empty() {
@@ -146,6 +159,26 @@ mod tests {
         );
         assert_eq!(texts(&member.addresses), ["fd00:100::2", "10.100.0.2"]);
         assert_eq!(member.created, "2026-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn an_annotation_names_other_addresses() {
+        let addresses = |annotations: &Value| {
+            let node = json!({
+                "metadata": {"name": "node1", "resourceVersion": "7", "annotations": annotations},
+                "status": {"addresses": [{"type": "InternalIP", "address": "10.100.0.2"}]},
+            });
+            let member = serde_json::from_value::<NodeObject>(node).unwrap().member();
+            (texts(&member.addresses), member.unreadable)
+        };
+        let others = json!({"cbr0/addresses": "10.200.0.2, fd00:200::2", "other": "x"});
+        let found = ["10.200.0.2", "fd00:200::2"].map(str::to_owned).to_vec();
+        assert_eq!(addresses(&others), (found, Vec::new()));
+        // A slip is told, and not answered by the address that is wrong.
+        let slip = json!({"cbr0/addresses": "10.200.0"});
+        assert_eq!(addresses(&slip), (Vec::new(), vec!["10.200.0".to_owned()]));
+        let none = json!({"other": "x"});
+        assert_eq!(addresses(&none), (vec!["10.100.0.2".to_owned()], Vec::new()));
     }
 
     #[test]
