@@ -52,8 +52,13 @@ pub(crate) struct Applied<'a> {
 
 impl<'a> Applied<'a> {
     pub(crate) fn new(lab: &'a Lab) -> Result<Self> {
+        Self::of(lab, MANIFEST)
+    }
+
+    /// Those of the manifest with other values.
+    pub(crate) fn of(lab: &'a Lab, manifest: &str) -> Result<Self> {
         let mut objects = Vec::new();
-        for document in MANIFEST.split("\n---\n") {
+        for document in manifest.split("\n---\n") {
             objects.push(lab.server.create(path_of(document)?, document)?);
         }
         let made = |kind: &str| objects.iter().find(|object| object["kind"] == kind).cloned();

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use cbr0_tests::topology::node_addresses;
 use cbr0_tests::{Outcome, Result};
 use kernel::sysctl;
 use serde_json::{Value, json};
@@ -67,15 +68,44 @@ fn the_daemon_of_the_manifest_makes_its_node_ready() -> Outcome {
     forwarding(&lab, "1")?;
     lab.wait(1, "forwarding", |status| setting(status, "forwarding").is_empty())?;
 
-    let list = applied.folder(1, "/etc/cni/net.d").join("10-cbr0.conflist");
-    let list: Value = serde_json::from_str(&fs::read_to_string(list).unwrap())?;
-    let ranges = &list["plugins"][0]["ipam"]["ranges"];
-    assert_eq!(ranges[0], json!([{"subnet": "10.0.1.0/24"}]), "{list:#}");
+    let ranges = &conflist(&applied)?["plugins"][0]["ipam"]["ranges"];
+    assert_eq!(ranges[0], json!([{"subnet": "10.0.1.0/24"}]));
     for probe in ["livenessProbe", "readinessProbe"] {
         let probe = &applied.container("route-syncer")[probe]["httpGet"];
         assert_eq!(ask(&lab, probe, &applied)?, "HTTP/1.1 200 OK", "{probe}");
     }
     Ok(())
+}
+
+#[test]
+fn with_ranges_of_ipv6_the_manifest_is_for_ipv6_alone() -> Outcome {
+    const RANGES: [(&str, &str); 2] =
+        [("10.244.0.0/16", "fd00:10:244::/56"), ("10.96.0.0/16", "fd00:10:96::/112")];
+    let Some(lab) = Lab::new(2)? else { return Ok(()) };
+    for number in [1, 2] {
+        lab.delete(number)?;
+        let range = format!("fd00:10:244:{number}::/64");
+        lab.create(&format!("node{number}"), &[range], &[node_addresses(number)[1]])?;
+    }
+    let mut manifest = MANIFEST.to_owned();
+    for (v4, v6) in RANGES {
+        assert!(manifest.contains(v4), "{v4}");
+        manifest = manifest.replace(v4, v6);
+    }
+    let applied = Applied::of(&lab, &manifest)?;
+    let _daemon = applied.start(1)?;
+    lab.wait_for_routes(&["fd00:10:244:2::/64 via fd00:100::3"])?;
+    // The list is written before routes are told of.
+    lab.wait(1, "route", |status| status["routes"][1]["state"] == "ok")?;
+    let ranges = &conflist(&applied)?["plugins"][0]["ipam"]["ranges"];
+    assert_eq!(*ranges, json!([[{"subnet": "fd00:10:244:1::/64"}]]));
+    Ok(())
+}
+
+/// What the daemon of node 1 has written for runtimes.
+fn conflist(applied: &Applied<'_>) -> Result<Value> {
+    let path = applied.folder(1, "/etc/cni/net.d").join("10-cbr0.conflist");
+    Ok(serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap())
 }
 
 /// Sets whether node 1 passes packets on.
