@@ -21,7 +21,7 @@ const PROTOCOL: u8 = 214;
 const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTM_DELROUTE: u16 = 25;
 /// How long something that must happen may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the lease of a mortal daemon outlives it.
 pub(crate) const SHORT: Duration = Duration::from_secs(2);
 
@@ -213,6 +213,11 @@ pub(crate) fn range_of(status: &Value, node: &str) -> String {
 pub(crate) fn tells(status: &Value, part: &str) -> bool {
     let problems = status["problems"].as_array().map(Vec::as_slice).unwrap_or_default();
     problems.iter().any(|problem| text(problem).contains(part))
+}
+
+/// Whether a status says that etcd is away, and since when.
+pub(crate) fn is_away(status: &Value) -> bool {
+    !text(&status["sourceError"]).is_empty() && text(&status["sourceErrorSince"]).ends_with('Z')
 }
 
 pub(crate) fn text(value: &Value) -> String {

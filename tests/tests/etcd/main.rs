@@ -8,5 +8,6 @@ mod formats;
 mod join;
 mod leases;
 mod metrics;
+mod model;
 mod outages;
 mod tls;

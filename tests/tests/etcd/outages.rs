@@ -8,7 +8,7 @@ use kernel::route::{Route, add, delete};
 use nix::libc;
 use serde_json::Value;
 
-use crate::fixture::{Daemon, Lab, ROUTER, tells, text};
+use crate::fixture::{Daemon, Lab, ROUTER, is_away, tells, text};
 
 /// Time-outs of which an outage in a test can be several; all are a second at most.
 const HASTY: [&str; 6] = ["--etcd-timeout", "500ms", "--etcd-ping", "1s", "--etcd-retry", "500ms"];
@@ -22,10 +22,6 @@ fn three(lab: &Lab) -> Result<[Daemon; 3], cbr0_tests::LabError> {
     let daemons = [lab.start(1)?, lab.start(2)?, lab.start(3)?];
     lab.wait_for_rows(1, &WELL)?;
     Ok(daemons)
-}
-
-fn is_away(status: &Value) -> bool {
-    !text(&status["sourceError"]).is_empty() && text(&status["sourceErrorSince"]).ends_with('Z')
 }
 
 fn is_back(status: &Value) -> bool {
