@@ -4,8 +4,9 @@
 //! binaries under test ([`bins`]) run inside a host as real processes, called by a small runtime
 //! ([`runtime`]) or directly ([`plugin`]). [`topology`] wires hosts up to the network of DESIGN.md
 //! and [`cluster`] and [`syncer`] make it one of Pods, [`probe`] asks whether and as whom one end
-//! reaches another, [`snapshot`] and [`files`] compare what a call left behind. [`strace`] cuts
-//! calls short, and [`pause`] lets others come in between. [`route_events`] hears of routes that come and go. [`sample`] has a network of each
+//! reaches another, [`pings`] count what is lost meanwhile, [`snapshot`] and [`files`] compare what
+//! a call left behind. [`strace`] cuts calls short, and [`pause`] lets others come in between.
+//! [`route_events`] hears of routes that come and go. [`sample`] has a network of each
 //! interface plugin, [`floor`] is what the bare program needs that plugins are measured with.
 //! Nothing is ever changed in the machine's own namespace.
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ pub mod kube;
 pub mod machine;
 pub mod node;
 pub mod pause;
+pub mod pings;
 pub mod plugin;
 pub mod pod;
 pub mod probe;

@@ -10,6 +10,7 @@ mod fight;
 mod file_source;
 mod flush;
 mod foreign;
+mod gateway;
 mod health;
 mod heirs;
 mod host;

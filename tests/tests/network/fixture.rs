@@ -1,5 +1,6 @@
 //! A cluster of two nodes, and Pods that tell by which address they were called.
 
+use std::fs;
 use std::net::IpAddr;
 
 use cbr0_tests::node::Node;
@@ -14,7 +15,7 @@ use kernel::NetNs;
 /// Two nodes on which Pods can be added.
 pub(crate) struct Cluster {
     /// They end first: what they write to goes with the nodes.
-    _syncers: Vec<Syncer>,
+    syncers: Vec<Option<Syncer>>,
     pub(crate) lab: Topology,
 }
 
@@ -33,9 +34,21 @@ impl Cluster {
         lab.nodes.iter().try_for_each(prepare)?;
         let nodes_file = lab.switch.folder().join("nodes.json");
         cluster::write_nodes(&nodes_file, (1..).zip(&lab.nodes))?;
-        let syncers = lab.nodes.iter().map(|node| Syncer::start(node, &nodes_file));
+        let syncers = lab.nodes.iter().map(|node| Syncer::start(node, &nodes_file).map(Some));
         let syncers = syncers.collect::<Result<_>>()?;
-        Ok(Some(Cluster { lab, _syncers: syncers }))
+        Ok(Some(Cluster { lab, syncers }))
+    }
+
+    /// Kills the daemon of a node, starts it again, and returns when it has synced.
+    pub(crate) fn restart_syncer(&mut self, number: u8) -> Result<()> {
+        let place = usize::from(number) - 1;
+        self.syncers[place] = None;
+        let node = &self.lab.nodes[place];
+        // What the last one wrote is no sign of this one.
+        fs::remove_file(cluster::written_conflist(node)).unwrap();
+        let nodes_file = self.lab.switch.folder().join("nodes.json");
+        self.syncers[place] = Some(Syncer::start(node, &nodes_file)?);
+        Ok(())
     }
 
     /// Adds a Pod to node 1 or 2, with an address of each family.

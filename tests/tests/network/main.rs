@@ -4,6 +4,7 @@
 
 mod closed;
 mod fixture;
+mod restart;
 
 use std::time::Duration;
 
