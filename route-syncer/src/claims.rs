@@ -86,6 +86,9 @@ pub enum Refusal {
     /// Overlaps a subnet this node has an address in: the underlay, most often.
     #[error("overlaps the subnet of local address {0}")]
     LocalSubnet(IpNetwork),
+    /// In none of the cluster's ranges.
+    #[error("not in the cluster: no --cluster-cidr covers it")]
+    OutsideCluster,
     /// Overlaps an earlier claim.
     #[error("overlaps {cidr} of {node}, which comes first")]
     Taken {
@@ -116,6 +119,9 @@ pub enum Refusal {
     /// To reach the gateway one would have to go through the gateway.
     #[error("gateway {0} lies in the range itself")]
     GatewayInside(IpAddr),
+    /// There are routes enough.
+    #[error("there are {0} routes already; --max-routes allows no more")]
+    TooMany(usize),
 }
 
 impl Refusal {
@@ -129,12 +135,14 @@ impl Refusal {
             Refusal::OwnRange(_) => "own-range",
             Refusal::ServiceRange(_) => "service-range",
             Refusal::LocalSubnet(_) => "local-subnet",
+            Refusal::OutsideCluster => "outside-cluster",
             Refusal::Taken { .. } => "taken",
             Refusal::NoGateway(_) => "no-gateway",
             Refusal::GatewayIsSelf(_) => "gateway-is-self",
             Refusal::GatewayNotUnicast(_) => "gateway-not-unicast",
             Refusal::GatewayInside(_) => "gateway-inside",
             Refusal::VtepTaken { .. } => "vtep-taken",
+            Refusal::TooMany(_) => "too-many",
         }
     }
 
@@ -161,6 +169,8 @@ pub struct Surroundings<'a> {
     pub node: &'a str,
     /// Ranges no Pod may have: the services'.
     pub service_cidrs: &'a [IpNetwork],
+    /// The ranges of the cluster; nothing is outside in a family that has none here.
+    pub cluster_cidrs: &'a [IpNetwork],
     /// What becomes of claims of nodes that no link leads to.
     pub off_link: OffLink,
     /// This node's links.
@@ -296,7 +306,16 @@ fn check_place(
     // taken, and a claim must not be judged by which link happened to be up first.
     match around.addresses.iter().find(|local| ranges::overlap(local.subnet, cidr)) {
         Some(local) => Err(Refusal::LocalSubnet(local.subnet)),
-        None => Ok(()),
+        None => check_inside(cidr, around.cluster_cidrs),
+    }
+}
+
+fn check_inside(cidr: IpNetwork, cluster: &[IpNetwork]) -> Result<(), Refusal> {
+    let mut of_family = cluster.iter().filter(|range| range.is_ipv4() == cidr.is_ipv4()).peekable();
+    if of_family.peek().is_none() || of_family.any(|&range| ranges::covers(range, cidr)) {
+        Ok(())
+    } else {
+        Err(Refusal::OutsideCluster)
     }
 }
 

@@ -20,6 +20,8 @@ fn link(index: u32, up: bool, carrier: bool) -> Link {
     Link { index, name: format!("eth{index}"), up, carrier, mtu: Some(1500) }
 }
 
+const CLUSTER: [&str; 3] = ["10.0.0.0/8", "11.0.0.0/8", "::/0"];
+
 /// Node 1: 10.0.1.0/24, its bridge, and an uplink of both families.
 fn verdicts(claims: Vec<Claim>) -> Vec<Verdict> {
     verdicts_with(OffLink::Skip, claims)
@@ -35,9 +37,11 @@ fn verdicts_with(off_link: OffLink, claims: Vec<Claim>) -> Vec<Verdict> {
         address(3, "10.0.1.1/24"),
     ];
     let services = [range("10.96.0.0/16")];
+    let cluster = CLUSTER.map(range);
     let around = Surroundings {
         node: "node1",
         service_cidrs: &services,
+        cluster_cidrs: &cluster,
         off_link,
         links: &links,
         addresses: &addresses,
@@ -85,6 +89,7 @@ fn p18_every_unsafe_claim_is_refused_for_its_own_reason() {
         ("10.100.0.128/25", "10.100.0.3", taken("10.100.0.2/24")),
         ("10.100.0.0/16", "10.100.0.3", taken("10.100.0.2/24")),
         ("fd00:100::/48", "fd00:100::3", taken("fd00:100::2/64")),
+        ("12.0.2.0/24", "10.100.0.3", OutsideCluster),
         ("10.0.2.0/24", "", NoGateway("IPv4")),
         ("fd00:2::/64", "", NoGateway("IPv6")),
         ("10.0.2.0/24", "10.100.0.2", GatewayIsSelf(ip("10.100.0.2"))),
@@ -300,6 +305,7 @@ mod hostile {
         }
         let shortest = if cidr.is_ipv4() { 8 } else { 16 };
         let wrong = cidr.prefix() < shortest
+            || !CLUSTER.iter().any(|cluster| ranges::covers(range(cluster), cidr))
             || ranges::network(cidr) != cidr
             || gateway.is_ipv4() != cidr.is_ipv4()
             || cidr.contains(gateway)

@@ -124,12 +124,20 @@ pub struct Daemon {
 
     /// A range that is in the cluster, or several with commas: what Pods send there keeps their
     /// address. Nodes and their Pod CIDRs always are.
+    ///
+    /// Of a family that has such a range, no other node can claim a range that is in none of them.
+    /// (With --source etcd, Network in etcd decides that.)
     #[arg(long = "cluster-cidr", value_name = "CIDR", value_delimiter = ',', value_parser = range)]
     pub cluster_cidrs: Vec<IpNetwork>,
 
     /// A range that no node may claim, such as the services', or several with commas.
     #[arg(long = "service-cidr", value_name = "CIDR", value_delimiter = ',', value_parser = range)]
     pub service_cidrs: Vec<IpNetwork>,
+
+    /// How many routes to other nodes there can be, at most. Claims beyond are refused; who has a
+    /// route keeps it.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub max_routes: usize,
 
     /// The protocol number that marks the routes as ours (/etc/iproute2/rt_protos).
     ///

@@ -1,31 +1,61 @@
 //! The decision, without effects: facts become claims, claims the table of routes, and the table is
 //! compared with the kernel's.
 
+use std::collections::HashSet;
+
 use ipnetwork::IpNetwork;
 
 use crate::claims::{Judged, Surroundings, claims, held_claims, judge};
 use crate::desired::Desired;
 use crate::difference::{Change, Difference, difference};
+use crate::limit::limit;
 use crate::observed::{Address, Observed};
 use crate::roster::Roster;
 use crate::settings::Settings;
 use crate::unreachable::{self, CLUSTER_METRIC, OWN_METRIC};
 
 /// Judges what the nodes claim. The claims of listed nodes come before those of held ones: a range
-/// that is claimed again belongs to whom the list says.
-pub fn judge_all(roster: &Roster, observed: &Observed, settings: &Settings) -> Vec<Judged> {
+/// that is claimed again belongs to whom the list says. `told` are the cluster's ranges that the
+/// source knows, `before` is the table as it was: who has a route keeps it, whoever else comes.
+pub fn judge_all(
+    roster: &Roster,
+    told: &[IpNetwork],
+    before: &Desired,
+    observed: &Observed,
+    settings: &Settings,
+) -> Vec<Judged> {
     // An address of the tunnel is no way to anybody, and out of this node's own range.
     let is_apart = |address: &&Address| !observed.tunnel.has(address.link);
     let addresses: Vec<Address> = observed.addresses.iter().filter(is_apart).copied().collect();
     let around = Surroundings {
         node: &settings.node,
         service_cidrs: &settings.service_cidrs,
+        cluster_cidrs: &bounds(settings, told),
         off_link: settings.off_link,
         links: &observed.links,
         addresses: &addresses,
     };
     let listed = claims(&roster.listed);
-    judge(listed.chain(held_claims(&roster.held)).collect(), &around)
+    let mut judged = judge(listed.chain(held_claims(&roster.held)).collect(), &around);
+    limit(&mut judged, settings.max_routes, || routed(before, observed, settings.protocol));
+    judged
+}
+
+/// The ranges outside of which nobody has Pods: those of the command line, but for families of which
+/// the source knows some. It judges by them itself, and by more: whom it has accepted once it holds,
+/// whatever is made of the ranges later.
+fn bounds(settings: &Settings, told: &[IpNetwork]) -> Vec<IpNetwork> {
+    let is_told = |cidr: &&IpNetwork| told.iter().any(|known| known.is_ipv4() == cidr.is_ipv4());
+    settings.cluster_cidrs.iter().filter(|cidr| !is_told(cidr)).copied().collect()
+}
+
+/// Where routes of ours lead, or would if there was a link.
+fn routed(before: &Desired, observed: &Observed, protocol: u8) -> HashSet<IpNetwork> {
+    let in_kernel = observed.routes.iter().filter(|route| route.protocol == protocol);
+    let mut routed: HashSet<IpNetwork> = in_kernel.map(|route| route.destination).collect();
+    routed.extend(before.routes.keys());
+    routed.extend(before.kept.iter().map(|(destination, _)| *destination));
+    routed
 }
 
 /// The table of routes that these claims make in a cluster of these ranges.
@@ -98,6 +128,7 @@ mod tests {
             node: "node1".into(),
             cluster_cidrs: Vec::new(),
             service_cidrs: Vec::new(),
+            max_routes: 10_000,
             protocol: 214,
             off_link: OffLink::Skip,
             memory: None,
@@ -121,13 +152,72 @@ mod tests {
         }
     }
 
+    fn judge_of(roster: &Roster) -> Vec<Judged> {
+        judge_all(roster, &[], &Desired::default(), &observed(), &settings())
+    }
+
+    /// Who has a route, in the kernel or in the table before, is not pushed out by those that come
+    /// first in a list.
+    #[test]
+    fn p18_too_many_claims_take_no_route_from_who_has_one() {
+        let listed = [3, 4, 5].map(|number| {
+            node(&format!("node{number}"), &format!("10.100.0.{number}"), &range(number))
+        });
+        let held = HeldNode { node: node("node9", "10.100.0.9", &range(9)), since: String::new() };
+        let roster = Roster { listed: listed.into(), held: vec![held], ..Roster::default() };
+        let mut settings = settings();
+        settings.max_routes = 2;
+        let refused = |before: &Desired, settings: &Settings| -> Vec<String> {
+            let judged = judge_all(&roster, &[], before, &observed(), settings);
+            let is_refused = |judged: &&Judged| {
+                judged.verdict == Verdict::Refused(Refusal::TooMany(settings.max_routes))
+            };
+            judged.iter().filter(is_refused).map(|judged| judged.claim.node.clone()).collect()
+        };
+        assert_eq!(refused(&Desired::default(), &settings), ["node5", "node9"]);
+        let routed = |node: &str| {
+            let judged = judge_of(&roster).into_iter().filter(|one| one.claim.node == node);
+            Desired::fold(&judged.collect::<Vec<_>>(), &observed().tunnel)
+        };
+        assert_eq!(refused(&routed("node9"), &settings), ["node4", "node5"]);
+        assert_eq!(refused(&routed("node5"), &settings), ["node4", "node9"]);
+        // A limit that is lower than what there is takes nothing.
+        settings.max_routes = 0;
+        assert_eq!(refused(&routed("node4"), &settings), ["node3", "node5", "node9"]);
+    }
+
+    fn range(number: u8) -> String {
+        format!("10.0.{number}.0/24")
+    }
+
+    #[test]
+    fn p18_the_command_line_bounds_what_the_source_does_not() {
+        let outside = node("node2", "10.100.0.2", "10.9.2.0/24");
+        let roster = Roster { listed: vec![outside], ..Roster::default() };
+        let mut settings = settings();
+        let is_refused = |settings: &Settings, told: &[&str]| {
+            let told: Vec<IpNetwork> = told.iter().map(|range| range.parse().unwrap()).collect();
+            let judged = judge_all(&roster, &told, &Desired::default(), &observed(), settings);
+            judged[0].verdict == Verdict::Refused(Refusal::OutsideCluster)
+        };
+        assert!(!is_refused(&settings, &[]), "no range is known");
+        settings.cluster_cidrs = vec!["fd00::/16".parse().unwrap()];
+        assert!(!is_refused(&settings, &[]), "none of its family is");
+        settings.cluster_cidrs.push("10.0.0.0/14".parse().unwrap());
+        assert!(is_refused(&settings, &[]));
+        assert!(is_refused(&settings, &["fd00::/16"]));
+        assert!(!is_refused(&settings, &["10.0.0.0/14"]), "the source has judged by it");
+        settings.cluster_cidrs.push("10.8.0.0/14".parse().unwrap());
+        assert!(!is_refused(&settings, &[]), "one of two covers it");
+    }
+
     #[test]
     fn a_range_that_is_claimed_again_switches_at_once_from_a_held_claim() {
         let gone = node("node2", "10.100.0.2", "10.0.2.0/24");
         let held = HeldNode { node: gone, since: "2026-01-01T00:00:00Z".into() };
         let mut roster = Roster { held: vec![held], ..Roster::default() };
         let next_hop = |roster: &Roster| {
-            let judged = judge_all(roster, &observed(), &settings());
+            let judged = judge_of(roster);
             let desired = desired(&judged, &[], &observed(), &settings());
             let to: Vec<_> =
                 desired.routes.into_iter().map(|(to, hop)| (to, hop.gateway)).collect();
@@ -138,7 +228,7 @@ mod tests {
 
         roster.listed = vec![node("node5", "10.100.0.5", "10.0.2.0/24")];
         assert_eq!(next_hop(&roster), [(cidr, IpAddr::from([10, 100, 0, 5]))]);
-        let judged = judge_all(&roster, &observed(), &settings());
+        let judged = judge_of(&roster);
         let refused = Verdict::Refused(Refusal::Taken { node: "node5".into(), cidr });
         assert_eq!(judged[1].verdict, refused, "who is held stands back, and it is shown");
     }

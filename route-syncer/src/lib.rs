@@ -42,6 +42,7 @@ pub mod error;
 pub mod fight;
 pub mod host;
 pub mod install;
+pub mod limit;
 pub mod masquerade;
 pub mod memory;
 pub mod monitor;

@@ -133,6 +133,7 @@ fn settings(options: &Daemon) -> Result<Settings, Error> {
         node: node_name(name)?,
         cluster_cidrs: options.cluster_cidrs.clone(),
         service_cidrs: options.service_cidrs.clone(),
+        max_routes: options.max_routes,
         protocol: options.protocol,
         off_link: options.off_link.off_link,
         unreachable: options.unreachable,

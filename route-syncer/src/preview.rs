@@ -10,6 +10,7 @@ use tracing::{error, info};
 
 use crate::commands::commands;
 use crate::decision;
+use crate::desired::Desired;
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::monitor::Monitor;
@@ -130,7 +131,8 @@ impl Preview {
 
     fn commands(&self) -> Result<Vec<String>, Error> {
         let mut observed = Observed::read(&mut Rtnl::open()?)?;
-        let judged = decision::judge_all(&self.roster, &observed, &self.settings);
+        let (told, none) = (&self.told_cidrs, Desired::default());
+        let judged = decision::judge_all(&self.roster, told, &none, &observed, &self.settings);
         if let Some(nodes) = OffLinkNodes::of(&judged)
             && self.settings.off_link == OffLink::Fail
         {

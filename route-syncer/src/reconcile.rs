@@ -172,7 +172,13 @@ impl Reconciler {
         self.fights.begin(now);
         let mut rtnl = Rtnl::open()?;
         let mut observed = self.read(&mut rtnl)?;
-        let judged = decision::judge_all(&self.roster, &observed, &self.settings);
+        let judged = decision::judge_all(
+            &self.roster,
+            &self.told.cluster_cidrs,
+            &self.desired,
+            &observed,
+            &self.settings,
+        );
         let mut problems = self.refuse_off_link(&judged)?;
         problems.extend(self.make_devices(&mut rtnl, &judged, &mut observed)?);
         // Before it is known which nodes there are, none is unknown.

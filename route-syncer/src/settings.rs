@@ -18,6 +18,8 @@ pub struct Settings {
     pub cluster_cidrs: Vec<IpNetwork>,
     /// Ranges that no claim may touch.
     pub service_cidrs: Vec<IpNetwork>,
+    /// How many routes to other nodes there can be, at most.
+    pub max_routes: usize,
     /// The number that marks our routes.
     pub protocol: u8,
     /// What is done about nodes behind a router.

@@ -2,7 +2,7 @@
 
 use kernel::route::{self, Route, TABLE_MAIN};
 
-use crate::lab::{Node, PROTOCOL, cidr, entry, ip};
+use crate::lab::{Node, PROTOCOL, cidr, entries, entry, ip};
 
 const STATIC: u8 = 4;
 const SERVICES: [&str; 4] = ["--service-cidr", "10.96.0.0/16", "--service-cidr", "fd00:96::/112"];
@@ -113,5 +113,36 @@ fn p18_gateways_that_cannot_be_make_no_route() {
     rows.extend(["10.0.2.0/24 ok", "fd00:2::/64 ok"].map(String::from));
     node.wait_for_status(&rows.iter().map(String::as_str).collect::<Vec<_>>());
     assert_eq!(node.routes(), ["10.0.2.0/24 via 10.100.0.2", "fd00:2::/64 via fd00:100::2"]);
+    assert_eq!(others(&mut node), before);
+}
+
+#[test]
+fn p18_claims_beyond_the_limit_or_the_cluster_make_no_route_and_cost_none() {
+    let mut node = node(&entries(&[1, 2]));
+    let before = others(&mut node);
+    let _daemon = node.start_with(&["--max-routes", "2"]);
+    let routes = ["10.0.2.0/24 via 10.100.0.2", "fd00:2::/64 via fd00:100::2"];
+    assert_eq!(node.routes(), routes);
+    let mut monitor = node.monitor();
+    let outside = entry(4).replace("10.0.4.0", "10.4.4.0");
+    node.list(&format!("[{}, {}, {outside}, {}]", entry(1), entry(3), entry(2)));
+    let too_many = "refused(there are 2 routes already; --max-routes allows no more)";
+    node.wait_for_status(&[
+        "10.0.1.0/24 own",
+        "fd00:1::/64 own",
+        &format!("10.0.3.0/24 {too_many}"),
+        &format!("fd00:3::/64 {too_many}"),
+        "10.4.4.0/24 refused(not in the cluster: no --cluster-cidr covers it)",
+        &format!("fd00:4::/64 {too_many}"),
+        "10.0.2.0/24 ok",
+        "fd00:2::/64 ok",
+    ]);
+    // When one has gone, there is room for another.
+    node.list(&format!("[{}, {}, {outside}]", entry(1), entry(3)));
+    node.wait_for_routes(&["10.0.3.0/24 via 10.100.0.3", "fd00:3::/64 via fd00:100::3"]);
+    let mut writes = monitor.writes();
+    writes.retain(|write| write != "nft");
+    writes.sort();
+    assert_eq!(writes, ["+10.0.3.0/24", "+fd00:3::/64", "-10.0.2.0/24", "-fd00:2::/64"]);
     assert_eq!(others(&mut node), before);
 }

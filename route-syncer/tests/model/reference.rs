@@ -215,7 +215,7 @@ impl Model {
                 let is_free = accepted.iter().all(|(other, _)| !meet(*other, cidr))
                     && own.iter().all(|own| !meet(*own, cidr));
                 let is_self = sane_addresses(1).contains(&gateway) && self.has(family(gateway));
-                if is_free && is_a_pod_range(cidr) && !is_self && !self.is_local(cidr) {
+                if is_free && is_a_pod_range(cidr) && !is_self {
                     accepted.push((cidr, gateway));
                 }
             }
@@ -239,10 +239,6 @@ impl Model {
         let (first, last) = numbers(uplink(family(gateway)));
         let it = numbers(IpNetwork::from(gateway)).0;
         self.up && self.has(family(gateway)) && first <= it && it <= last
-    }
-
-    fn is_local(&self, cidr: IpNetwork) -> bool {
-        self.has(family(cidr.ip())) && meet(cidr, uplink(family(cidr.ip())))
     }
 }
 
@@ -273,19 +269,13 @@ fn meet(a: IpNetwork, b: IpNetwork) -> bool {
     family(a.ip()) == family(b.ip()) && a_first <= b_last && b_first <= a_last
 }
 
-/// All claims that the steps draw are known; these are the ones that nobody may have, whatever the
-/// state of the node.
+/// What the steps draw and nobody may have is outside of the cluster, but for one with host bits.
 fn is_a_pod_range(cidr: IpNetwork) -> bool {
-    const NEVER: [&str; 8] = [
-        "0.0.0.0/0",
-        "0.0.0.0/1",
-        "::/0",
-        "10.96.7.0/24",
-        "127.1.0.0/16",
-        "10.0.7.1/24",
-        "fe80::/64",
-        // The neighbours that would lead there are in it.
-        "10.100.0.0/24",
-    ];
-    !NEVER.contains(&cidr.to_string().as_str())
+    let (first, last) = numbers(cidr);
+    let is_inside = CLUSTER.iter().any(|cluster| {
+        let cluster: IpNetwork = cluster.parse().unwrap();
+        let (from, to) = numbers(cluster);
+        family(cluster.ip()) == family(cidr.ip()) && from <= first && last <= to
+    });
+    is_inside && cidr.to_string() != "10.0.7.1/24"
 }

@@ -200,6 +200,7 @@ impl World {
             node: "node1".into(),
             cluster_cidrs: vec![range("10.0.0.0/14"), range("fd01::/16")],
             service_cidrs: vec![range("10.96.0.0/16")],
+            max_routes: 10_000,
             protocol: PROTOCOL,
             unreachable: Unreachable { own: true, cluster: true },
             off_link: OffLink::Skip,
