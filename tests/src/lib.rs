@@ -19,6 +19,7 @@ pub mod etcd;
 pub mod files;
 pub mod floor;
 pub mod folder;
+pub mod http;
 pub mod kube;
 pub mod machine;
 pub mod node;

@@ -63,6 +63,11 @@ impl Machine {
         Ok(machine)
     }
 
+    /// The number of its first process, outside: by it people enter its namespaces.
+    pub fn init(&self) -> &str {
+        &self.init
+    }
+
     /// What is at this path inside.
     pub fn path(&self, inside: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{inside}", self.init))

@@ -1,0 +1,78 @@
+//! A whole Kubernetes cluster on this machine, with cbr0 as its only network, and what must hold in
+//! it: `scripts/test-kubernetes` starts this.
+//!
+//! Every node is a machine of its own ([`cbr0_tests::machine`]), with a real containerd, kubelet and
+//! kube-proxy; etcd, the API server, the controller manager and the scheduler are on a fourth one.
+
+mod control;
+mod daemon;
+mod lab;
+mod node;
+mod programs;
+mod scenarios;
+mod table;
+mod waiting;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use cbr0_tests::require;
+use cbr0_tests::{LabError, Result};
+use clap::Parser;
+
+use crate::lab::Lab;
+use crate::programs::Programs;
+
+/// The scenarios of a cluster that has cbr0 as its only network.
+#[derive(Parser)]
+#[command(name = "test-kubernetes")]
+struct Cli {
+    /// The scenarios to run, by number [default: all]; the first one always runs
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=8))]
+    scenarios: Vec<u8>,
+    /// Leave the cluster running afterwards until Ctrl-C, to look around in
+    #[arg(long)]
+    keep: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("test-kubernetes: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all that was tried holds.
+fn run(cli: &Cli) -> Result<bool> {
+    if !require::is_root()? {
+        let words = "the laboratory makes namespaces: run it as root";
+        return Err(LabError::Wrong(words.to_owned()));
+    }
+    waiting::catch_interrupts()?;
+    let started = Instant::now();
+    let mut lab = Lab::start(Programs::find()?)?;
+    eprintln!("the cluster was started in {:.0} s", started.elapsed().as_secs_f64());
+    scenarios::run(&mut lab, &cli.scenarios);
+    println!("{}", lab.table);
+    println!("took {:.0} s", started.elapsed().as_secs_f64());
+    if cli.keep {
+        keep(&lab);
+    }
+    Ok(lab.table.holds())
+}
+
+/// Says how to look around, and waits for Ctrl-C.
+fn keep(lab: &Lab) {
+    eprintln!("the cluster is left running until Ctrl-C; inside of its machines are");
+    eprintln!("  control plane: nsenter -a -t {}", lab.control.machine.init());
+    for node in &lab.nodes {
+        eprintln!("  {}: nsenter -a -t {}", node.name, node.machine.init());
+    }
+    while !waiting::interrupted() {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+}

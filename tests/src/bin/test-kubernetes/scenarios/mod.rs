@@ -1,0 +1,30 @@
+//! What must hold, one file a scenario.
+
+mod network;
+
+use cbr0_tests::Result;
+
+use crate::lab::Lab;
+
+/// A scenario: its number, and what it does.
+type Scenario = (u8, fn(&mut Lab) -> Result<()>);
+
+/// In the order of running: the first one gives the cluster its network.
+const ALL: [Scenario; 1] = [(1, network::run)];
+
+/// Runs those that are asked for; none is all.
+pub(crate) fn run(lab: &mut Lab, wanted: &[u8]) {
+    for (number, scenario) in ALL {
+        if number != 1 && !wanted.is_empty() && !wanted.contains(&number) {
+            continue;
+        }
+        // What fails is in the table, and said already.
+        let began = lab.begin(number).and_then(|()| scenario(lab));
+        if let Err(error) = began {
+            eprintln!("{number}  ended: {error}");
+        }
+        if let Err(error) = lab.end() {
+            eprintln!("{number}  is not removed: {error}");
+        }
+    }
+}
