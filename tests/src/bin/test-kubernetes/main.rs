@@ -56,23 +56,23 @@ fn run(cli: &Cli) -> Result<bool> {
     let started = Instant::now();
     let mut lab = Lab::start(Programs::find()?)?;
     eprintln!("the cluster was started in {:.0} s", started.elapsed().as_secs_f64());
+    say_where(&lab);
     scenarios::run(&mut lab, &cli.scenarios);
     println!("{}", lab.table);
     println!("took {:.0} s", started.elapsed().as_secs_f64());
     if cli.keep {
-        keep(&lab);
+        eprintln!("the cluster is left running until Ctrl-C");
+        while !waiting::interrupted() {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
     }
     Ok(lab.table.holds())
 }
 
-/// Says how to look around, and waits for Ctrl-C.
-fn keep(lab: &Lab) {
-    eprintln!("the cluster is left running until Ctrl-C; inside of its machines are");
-    eprintln!("  control plane: nsenter -a -t {}", lab.control.machine.init());
+/// How to look around in it.
+fn say_where(lab: &Lab) {
+    eprintln!("  control: nsenter -m -n -p -t {}", lab.control.machine.init());
     for node in &lab.nodes {
-        eprintln!("  {}: nsenter -a -t {}", node.name, node.machine.init());
-    }
-    while !waiting::interrupted() {
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        eprintln!("  {}: nsenter -m -n -p -t {}", node.name, node.machine.init());
     }
 }
