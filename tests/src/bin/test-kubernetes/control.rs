@@ -111,6 +111,8 @@ impl Control {
             format!("{pods}{}", ranges[0]),
             format!("{services}{}", ranges[1]),
             "--allocate-node-cidrs".to_owned(),
+            // So small that one can be filled.
+            "--node-cidr-mask-size=27".to_owned(),
             "--root-ca-file=/run/kubernetes/apiserver.crt".to_owned(),
             "--service-account-private-key-file=/run/kubernetes/accounts.key".to_owned(),
             "--use-service-account-credentials".to_owned(),

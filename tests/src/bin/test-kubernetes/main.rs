@@ -4,6 +4,7 @@
 //! Every node is a machine of its own ([`cbr0_tests::machine`]), with a real containerd, kubelet and
 //! kube-proxy; etcd, the API server, the controller manager and the scheduler are on a fourth one.
 
+mod ask;
 mod control;
 mod daemon;
 mod lab;

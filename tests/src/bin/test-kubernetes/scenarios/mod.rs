@@ -1,6 +1,8 @@
 //! What must hold, one file a scenario.
 
+mod entries;
 mod network;
+mod services;
 
 use cbr0_tests::Result;
 
@@ -10,7 +12,7 @@ use crate::lab::Lab;
 type Scenario = (u8, fn(&mut Lab) -> Result<()>);
 
 /// In the order of running: the first one gives the cluster its network.
-const ALL: [Scenario; 1] = [(1, network::run)];
+const ALL: [Scenario; 3] = [(1, network::run), (2, services::run), (3, entries::run)];
 
 /// Runs those that are asked for; none is all.
 pub(crate) fn run(lab: &mut Lab, wanted: &[u8]) {

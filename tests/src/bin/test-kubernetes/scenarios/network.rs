@@ -2,10 +2,10 @@
 
 use cbr0_tests::topology::outside_addresses;
 use cbr0_tests::{LabError, Result};
-use ipnetwork::IpNetwork;
 use serde_json::Value;
 
-use crate::lab::{Answer, Lab};
+use crate::ask::{Answer, expect};
+use crate::lab::Lab;
 use crate::node::NAMES;
 use crate::waiting;
 
@@ -65,16 +65,15 @@ fn install(lab: &mut Lab) -> Result<()> {
 
 fn start_pods(lab: &mut Lab) -> Result<()> {
     let pods: String = PODS.iter().map(|(name, node)| Lab::pod(name, "server", node)).collect();
-    lab.apply(&include_str!("../manifests/network.yaml").replace("${PODS}", &pods))?;
+    let moving = Lab::deployment("moving", 1);
+    lab.apply(&format!("{pods}{moving}{}", include_str!("../manifests/hosts.yaml")))?;
     ["app=server", "app=hosts", "app=moving"].iter().try_for_each(|pods| lab.wait_for_pods(pods))
 }
 
 fn addresses(lab: &mut Lab) -> Result<()> {
     for (pod, node) in PODS {
-        let range = ["get", "node", node, "--output=jsonpath={.spec.podCIDR}"];
-        let range = lab.kubectl_anywhere(&range)?;
-        let (network, address) = (range.parse::<IpNetwork>(), lab.address(pod)?);
-        let inside = network.is_ok_and(|net| address.parse().is_ok_and(|ip| net.contains(ip)));
+        let (range, address) = (lab.pod_range(node)?, lab.address(pod)?);
+        let inside = address.parse().is_ok_and(|address| range.contains(address));
         if !inside {
             return Err(LabError::Wrong(format!("{pod} has {address}, and {node} {range}")));
         }
@@ -99,7 +98,7 @@ fn node_to_pod(lab: &mut Lab) -> Result<()> {
             let answers = lab.call_from_node(node, &format!("{}:80", lab.address(to)?), 1)?;
             // By its bridge to its own Pods, by its uplink to those of others.
             let own = if node.name == on {
-                format!("10.244.{}.1", third_byte(&lab.address(to)?))
+                bridge_address(lab, on)?
             } else {
                 lab.nodes[number].address.to_string()
             };
@@ -109,8 +108,11 @@ fn node_to_pod(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-fn third_byte(address: &str) -> &str {
-    address.split('.').nth(2).unwrap_or_default()
+/// The first one of the node's range.
+fn bridge_address(lab: &Lab, node: &str) -> Result<String> {
+    let range = lab.pod_range(node)?;
+    let first = range.iter().nth(1);
+    first.map(|first| first.to_string()).ok_or_else(|| LabError::Wrong(format!("{range}: small")))
 }
 
 fn pod_to_node(lab: &mut Lab) -> Result<()> {
@@ -159,12 +161,4 @@ fn reschedule(lab: &mut Lab) -> Result<()> {
     let after = lab.kubectl(&find)?;
     let answers = lab.call("a", &format!("{}:80", lab.address(&after)?), 1)?;
     expect("a to the new Pod", &answers, &[Answer::of(&after, &lab.address("a")?)])
-}
-
-/// That these are the answers, in this order.
-fn expect(who: &str, answers: &[Answer], wanted: &[Answer]) -> Result<()> {
-    if answers == wanted {
-        return Ok(());
-    }
-    Err(LabError::Wrong(format!("{who}: {answers:?}, and not {wanted:?}")))
 }
