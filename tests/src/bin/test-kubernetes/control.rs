@@ -168,7 +168,7 @@ impl Control {
         let kubectl = programs.word("kubectl");
         let first = [kubectl.as_str(), "--kubeconfig=/run/kubernetes/kubectl.conf"];
         let words = [&first, words].concat();
-        process::run(self.machine.command(&words), input.as_bytes(), crate::waiting::LONG)
+        process::run(self.machine.command(&words), input.as_bytes(), crate::waiting::LONGEST)
     }
 }
 

@@ -9,7 +9,9 @@ use cbr0_tests::{LabError, Result};
 use nix::sys::signal::{SigSet, Signal};
 
 /// Many times what anything here takes on a machine that has much else to do.
-pub(crate) const LONG: Duration = Duration::from_secs(180);
+pub(crate) const LONG: Duration = Duration::from_secs(90);
+/// As long as a command may take that waits by itself, and says when it has waited enough.
+pub(crate) const LONGEST: Duration = Duration::from_secs(240);
 /// Before asking again.
 const PAUSE: Duration = Duration::from_millis(300);
 

@@ -1,8 +1,10 @@
 //! What must hold, one file a scenario.
 
+mod dns;
 mod entries;
 mod network;
 mod services;
+mod told;
 
 use cbr0_tests::Result;
 
@@ -12,7 +14,14 @@ use crate::lab::Lab;
 type Scenario = (u8, fn(&mut Lab) -> Result<()>);
 
 /// In the order of running: the first one gives the cluster its network.
-const ALL: [Scenario; 3] = [(1, network::run), (2, services::run), (3, entries::run)];
+const ALL: [Scenario; 6] = [
+    (1, network::run),
+    (2, services::run),
+    (3, entries::run),
+    (4, dns::endpoints),
+    (5, dns::names),
+    (6, told::run),
+];
 
 /// Runs those that are asked for; none is all.
 pub(crate) fn run(lab: &mut Lab, wanted: &[u8]) {
