@@ -13,6 +13,8 @@ use serde_json::json;
 use crate::containerd::{Containerd, LIST};
 use crate::fixture::{ONE, address, chain};
 
+const MANIFEST: &str = include_str!("../../../deploy/cbr0.yaml");
+const REMOVE: &str = include_str!("../../../deploy/cbr0-remove.yaml");
 const CBR0: &str = concat!("localhost/cbr0:", env!("CARGO_PKG_VERSION"));
 /// What containers have unless told otherwise.
 const DEFAULT: [&str; 14] = [
@@ -76,13 +78,21 @@ fn run(
     machine.run(&all)
 }
 
+/// The capabilities that a manifest gives to its two containers, in their order.
+fn capabilities(manifest: &str) -> Result<[String; 2]> {
+    let added = manifest.lines().filter_map(|line| line.trim().strip_prefix("add: ["));
+    let added = added.map(|names| format!("CAP_{}", names.trim_end_matches(']')));
+    let wrong = |all| LabError::Wrong(format!("these are not one for each container: {all:?}"));
+    added.collect::<Vec<_>>().try_into().map_err(wrong)
+}
+
 /// The containers of the manifest, as far as they can be without an API server.
 struct Deployed<'a>(&'a Machine);
 
 impl Deployed<'_> {
     fn install(&self) -> Result<String> {
-        let words = ["/bin/route-syncer", "install"];
-        run(self.0, &["--rm"], "CAP_DAC_OVERRIDE", &["/opt/cni/bin"], &words)
+        let ([capability, _], words) = (capabilities(MANIFEST)?, ["/bin/route-syncer", "install"]);
+        run(self.0, &["--rm"], &capability, &["/opt/cni/bin"], &words)
     }
 
     /// Starts the syncer, and waits until it has written the list for runtimes.
@@ -94,7 +104,8 @@ impl Deployed<'_> {
         let net_d = self.0.path("/etc/cni/net.d");
         let changes = FolderEvents::open(&net_d)?;
         let words: Vec<&str> = RUN.split_whitespace().collect();
-        run(self.0, &["--detach"], "CAP_NET_ADMIN", &["/etc/cni/net.d", "/run/cbr0"], &words)?;
+        let ([_, capability], folders) = (capabilities(MANIFEST)?, ["/etc/cni/net.d", "/run/cbr0"]);
+        run(self.0, &["--detach"], &capability, &folders, &words)?;
         let list = net_d.join("10-cbr0.conflist");
         let written = changes.wait(DEADLINE, || Ok(list.exists().then_some(())))?;
         written.ok_or_else(|| LabError::Wrong("no list was written".to_owned()))
@@ -113,11 +124,12 @@ impl Deployed<'_> {
 
     /// The containers of the manifest that takes all away.
     fn remove(&self) -> Result<()> {
+        let [first, second] = capabilities(REMOVE)?;
         let uninstall = ["/bin/route-syncer", "uninstall", "--conflist"];
         let folders = ["/opt/cni/bin", "/etc/cni/net.d"];
-        run(self.0, &["--rm"], "CAP_DAC_OVERRIDE", &folders, &uninstall)?;
+        run(self.0, &["--rm"], &first, &folders, &uninstall)?;
         let cleanup = ["/bin/route-syncer", "cleanup"];
-        run(self.0, &["--rm"], "CAP_NET_ADMIN", &["/run/cbr0"], &cleanup)?;
+        run(self.0, &["--rm"], &second, &["/run/cbr0"], &cleanup)?;
         Ok(())
     }
 }
