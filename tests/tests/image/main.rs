@@ -3,4 +3,5 @@
 
 mod contents;
 mod names;
+mod podman;
 mod unpacked;
