@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use crate::fixture::{Daemon, Lab, SERVER, text};
 
 pub(crate) const MANIFEST: &str = include_str!("../../../deploy/cbr0.yaml");
+/// The ranges that it has for Pods and Services, until somebody sets others.
+const RANGES: [&str; 2] = ["--cluster-cidr=10.244.0.0/16", "--service-cidr=10.96.0.0/16"];
 /// Where objects of a kind are made.
 const PATHS: [(&str, &str); 5] = [
     ("ServiceAccount", "/api/v1/namespaces/kube-system/serviceaccounts"),
@@ -51,12 +53,17 @@ pub(crate) struct Applied<'a> {
 }
 
 impl<'a> Applied<'a> {
+    /// With the laboratory's ranges, of both families.
     pub(crate) fn new(lab: &'a Lab) -> Result<Self> {
-        Self::of(lab, MANIFEST)
+        Self::with_ranges(lab, "10.0.0.0/14,fd00::/48", "10.96.0.0/16,fd00:10:96::/112")
     }
 
-    /// Those of the manifest with other values.
-    pub(crate) fn of(lab: &'a Lab, manifest: &str) -> Result<Self> {
+    /// With these ranges for Pods and Services.
+    pub(crate) fn with_ranges(lab: &'a Lab, pods: &str, services: &str) -> Result<Self> {
+        let [old_pods, old_services] = RANGES;
+        assert!(MANIFEST.contains(old_pods) && MANIFEST.contains(old_services));
+        let manifest = MANIFEST.replace(old_pods, &format!("--cluster-cidr={pods}"));
+        let manifest = manifest.replace(old_services, &format!("--service-cidr={services}"));
         let mut objects = Vec::new();
         for document in manifest.split("\n---\n") {
             objects.push(lab.server.create(path_of(document)?, document)?);
