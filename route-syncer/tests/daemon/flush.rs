@@ -4,6 +4,7 @@ use kernel::route::{Route, TABLE_MAIN, add, delete};
 use nix::libc;
 use nix::sys::signal::Signal;
 
+use crate::health::{started, wait_until_idle};
 use crate::lab::{Node, PROTOCOL, cidr, entries};
 
 const ALL: [&str; 4] = [
@@ -57,13 +58,9 @@ fn p08_all_of_ours_are_back_once_the_underlay_is() {
 /// P9: more has happened than the socket holds, while the daemon could not listen.
 #[test]
 fn p09_a_daemon_that_was_stopped_while_much_happened_catches_up() {
-    let mut node = Node::new(&entries(&[1, 2, 3]));
-    let daemon = node.start();
-    // What the daemon's own start brought wakes it no more then.
-    for _ in 0..2 {
-        flush(&mut node, |route| route.protocol == PROTOCOL);
-        node.wait_for_routes(&ALL);
-    }
+    let (mut node, daemon) = started(&entries(&[1, 2, 3]));
+    // What it was in the middle of it would go on with, and see the routes gone without any event.
+    wait_until_idle(&node);
     daemon.signal(Signal::SIGSTOP);
     let noise = |number: u32| {
         let address = std::net::Ipv4Addr::from_bits(0x0b00_0000 + (number << 8));

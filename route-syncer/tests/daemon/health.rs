@@ -20,7 +20,8 @@ fn node(list: &str) -> Node {
     node
 }
 
-fn started(list: &str) -> (Node, Daemon) {
+/// A node whose daemon can be asked.
+pub(crate) fn started(list: &str) -> (Node, Daemon) {
     let node = node(list);
     let daemon = node.start_with(&LISTEN);
     (node, daemon)
@@ -47,6 +48,35 @@ fn get(node: &Node, path: &str) -> (u16, String) {
     let mut stream = connect(node);
     send(&mut stream, "GET", path);
     receive(stream)
+}
+
+/// Waits until the daemon of a node has heard of all that happened, and acted on it.
+pub(crate) fn wait_until_idle(node: &Node) {
+    let readings = || {
+        let (_, text) = get(node, "/metrics");
+        let line = text.lines().find(|line| line.starts_with("cbr0_redumps_total"));
+        line.unwrap_or_else(|| panic!("{text}")).to_owned()
+    };
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let before = readings();
+        let has_heard = node.ns.run(are_queues_empty).unwrap();
+        // It answers when it has come to the end of what it was at.
+        for _ in 0..2 {
+            assert_eq!(get(node, "/livez").0, 200);
+        }
+        if has_heard && readings() == before {
+            return;
+        }
+        assert!(Instant::now() < end, "it is never idle");
+    }
+}
+
+/// Whether nothing waits to be read from any netlink socket of this thread's namespace.
+fn are_queues_empty() -> bool {
+    const RECEIVED: usize = 4;
+    let sockets = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
+    sockets.lines().skip(1).all(|line| line.split_whitespace().nth(RECEIVED) == Some("0"))
 }
 
 /// Asks until the answer is this: the daemon tells nobody of each change.
