@@ -55,12 +55,20 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
+/// By the README's own lines.
 fn install(lab: &mut Lab) -> Result<()> {
-    lab.kubectl_anywhere(&["apply", "-f", &lab.programs.manifest()])?;
-    let wait = ["wait", "node", "--all", "--for=condition=Ready", "--timeout=150s"];
-    lab.kubectl_anywhere(&wait)?;
-    let rolled = ["rollout", "status", "daemonset/cbr0", "--namespace=kube-system"];
-    lab.kubectl_anywhere(&[&rolled[..], &["--timeout=150s"]].concat()).map(drop)
+    const README: &str = include_str!("../../../../../README.md");
+    let block = README.split_once("<!-- tested: kubernetes -->\n```sh\n");
+    let block = block.and_then(|(_, rest)| rest.split_once("```"));
+    let missing = || LabError::Wrong("README.md has no block marked \"tested: kubernetes\"".into());
+    let (lines, _) = block.ok_or_else(missing)?;
+    for line in lines.lines() {
+        let line = line.replace("deploy/cbr0.yaml", &lab.programs.manifest());
+        let words: Vec<&str> =
+            line.split_whitespace().skip_while(|word| *word == "kubectl").collect();
+        lab.kubectl_anywhere(&words)?;
+    }
+    Ok(())
 }
 
 fn start_pods(lab: &mut Lab) -> Result<()> {
