@@ -161,7 +161,7 @@ impl ApiServer {
     }
 
     /// Makes an object of a document of YAML, as `kubectl create` does: a field that is unknown is
-    /// refused. Returns the object.
+    /// refused, and a warning is an error. Returns the object.
     ///
     /// # Errors
     /// As [`ApiServer::ask`].
@@ -172,7 +172,10 @@ impl ApiServer {
     fn ask_until_ready(&self, method: &str, path: &str, kind: &str, body: &str) -> Result<Value> {
         let until = Instant::now() + DEADLINE;
         loop {
-            let (code, text) = self.try_ask(method, path, kind, body)?;
+            let (code, head, text) = self.try_ask(method, path, kind, body)?;
+            if kind == "yaml" && head.contains("\r\nWarning: ") {
+                return Err(LabError::Wrong(format!("{method} {path}: {head}")));
+            }
             if (200..300).contains(&code) {
                 // Some answers are no JSON.
                 return Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)));
@@ -186,8 +189,14 @@ impl ApiServer {
         }
     }
 
-    /// One request: the code, or 0 where nobody answers, and the body.
-    fn try_ask(&self, method: &str, path: &str, kind: &str, body: &str) -> Result<(u16, String)> {
+    /// One request: the code, or 0 where nobody answers, the head of the answer, and its body.
+    fn try_ask(
+        &self,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: &str,
+    ) -> Result<(u16, String, String)> {
         let request = format!(
             "{method} {path} HTTP/1.0\r\nAuthorization: Bearer {ADMIN}\r\n\
              Content-Type: application/{kind}\r\nAccept: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -198,7 +207,7 @@ impl ApiServer {
         let done = self.netns.run(|| process::run(command, request.as_bytes(), DEADLINE))??;
         let (head, text) = done.stdout.split_once("\r\n\r\n").unwrap_or_default();
         let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        Ok((code.unwrap_or(0), text.to_owned()))
+        Ok((code.unwrap_or(0), head.to_owned(), text.to_owned()))
     }
 }
 
