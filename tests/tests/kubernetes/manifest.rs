@@ -5,13 +5,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use cbr0_tests::folder::FolderEvents;
 use cbr0_tests::topology::node_addresses;
 use cbr0_tests::{Outcome, Result};
 use kernel::sysctl;
 use serde_json::{Value, json};
 
 use crate::applied::{Applied, MANIFEST, path_of};
-use crate::fixture::{Lab, states, text};
+use crate::fixture::{Lab, PATIENCE, states, text};
 
 const TWO: [&str; 2] = ["node1 own", "node2 ok"];
 const THREE: [&str; 3] = ["node1 own", "node2 ok", "node3 ok"];
@@ -88,17 +89,18 @@ fn with_ranges_of_ipv6_the_manifest_is_for_ipv6_alone() -> Outcome {
     let applied = Applied::with_ranges(&lab, "fd00:10:244::/56", "fd00:10:96::/112")?;
     let _daemon = applied.start(1)?;
     lab.wait_for_routes(&["fd00:10:244:2::/64 via fd00:100::3"])?;
-    // The list is written before routes are told of.
-    lab.wait(1, "route", |status| status["routes"][1]["state"] == "ok")?;
     let ranges = &conflist(&applied)?["plugins"][0]["ipam"]["ranges"];
     assert_eq!(*ranges, json!([[{"subnet": "fd00:10:244:1::/64"}]]));
     Ok(())
 }
 
-/// What the daemon of node 1 has written for runtimes.
+/// What the daemon of node 1 writes for runtimes: soon after it has told of its routes.
 fn conflist(applied: &Applied<'_>) -> Result<Value> {
-    let path = applied.folder(1, "/etc/cni/net.d").join("10-cbr0.conflist");
-    Ok(serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap())
+    let folder = applied.folder(1, "/etc/cni/net.d");
+    let changes = FolderEvents::open(&folder)?;
+    let read = || Ok(fs::read_to_string(folder.join("10-cbr0.conflist")).ok());
+    let text = changes.wait(PATIENCE, read)?;
+    Ok(serde_json::from_str(&text.unwrap()).unwrap())
 }
 
 /// Sets whether node 1 passes packets on.
