@@ -14,6 +14,7 @@
 pub mod bins;
 pub mod cluster;
 pub mod counts;
+pub mod daemon;
 pub mod error;
 pub mod etcd;
 pub mod files;

@@ -1,38 +1,29 @@
 //! A cluster with an etcd on its router, and its daemons.
 
-use std::fs::{self, File};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
+use cbr0_tests::daemon::{self, Daemon, PATIENCE, sorted, text};
 use cbr0_tests::etcd::Etcd;
-use cbr0_tests::folder::FolderEvents;
 use cbr0_tests::node::Node;
 use cbr0_tests::require::{self, Part};
 use cbr0_tests::topology::Topology;
-use cbr0_tests::{LabError, Result, bins, process};
+use cbr0_tests::{Result, bins, process};
 use kernel::netlink::{Protocol, Socket};
-use kernel::route::{Route, TABLE_MAIN};
 use serde_json::Value;
 
 pub(crate) const PREFIX: &str = "/coreos.com/network";
 /// Where etcd is.
 pub(crate) const ROUTER: &str = "10.100.0.1";
-const PROTOCOL: u8 = 214;
 const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTM_DELROUTE: u16 = 25;
-/// How long something that must happen may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the lease of a mortal daemon outlives it.
 pub(crate) const SHORT: Duration = Duration::from_secs(2);
 
 pub(crate) struct Lab {
     pub(crate) topology: Topology,
     pub(crate) etcd: Etcd,
-}
-
-/// A daemon; it ends with this value.
-pub(crate) struct Daemon {
-    child: Child,
 }
 
 impl Lab {
@@ -92,12 +83,9 @@ impl Lab {
 
     pub(crate) fn start_with(&self, number: usize, more: &[&str]) -> Result<Daemon> {
         let node = self.node(number);
-        let log = File::create(node.folder().join("log")).unwrap();
         let mut command = self.command(number, "run");
         command.args(["--source", "etcd", "--run-dir"]).arg(node.folder()).args(more);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let child = node.netns().run(|| command.spawn())?.unwrap();
-        Ok(Daemon { child })
+        Daemon::spawn(node, command)
     }
 
     /// Runs `leave` or `forget` on a node, and returns all that it says.
@@ -123,15 +111,7 @@ impl Lab {
     }
 
     pub(crate) fn log(&self, number: usize) -> String {
-        fs::read_to_string(self.node(number).folder().join("log")).unwrap_or_default()
-    }
-
-    fn status(&self, number: usize) -> Result<Value> {
-        let node = self.node(number);
-        let mut command = Command::new(bins::route_syncer()?);
-        command.args(["status", "--json", "--run-dir"]).arg(node.folder());
-        let done = node.netns().run(|| process::run(command, b"", PATIENCE))??;
-        Ok(serde_json::from_str(&done.stdout).unwrap_or(Value::Null))
+        daemon::log(self.node(number))
     }
 
     /// Waits until the status of a node is as it should be, and returns it.
@@ -141,13 +121,7 @@ impl Lab {
         what: &str,
         is_so: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        // The status is renamed into its place, the log written to.
-        let changes = FolderEvents::open(self.node(number).folder())?;
-        let as_it_should_be = || Ok(Some(self.status(number)?).filter(&is_so));
-        changes.wait(PATIENCE, as_it_should_be)?.ok_or_else(|| {
-            let (status, log) = (self.status(number).unwrap_or_default(), self.log(number));
-            LabError::Wrong(format!("node {number}, no {what} in:\n{status:#}\nlog:\n{log}"))
-        })
+        daemon::wait(self.node(number), what, is_so)
     }
 
     /// Waits until a node's table is this, with `NODE STATE` for each row, in any order.
@@ -163,10 +137,7 @@ impl Lab {
 
     /// Our routes on a node to others, as `destination via gateway`, sorted.
     pub(crate) fn routes(&self, number: usize) -> Result<Vec<String>> {
-        let all = self.node(number).rtnl()?.routes(TABLE_MAIN)?;
-        let show = |route: &Route| Some(format!("{} via {}", route.destination, route.gateway?));
-        let ours = all.iter().filter(|route| route.protocol == PROTOCOL);
-        Ok(sorted(ours.filter_map(show)))
+        daemon::routes(self.node(number))
     }
 
     /// Hears from now on of routes that are deleted on a node.
@@ -188,12 +159,6 @@ impl Deletions {
         let events = self.0.events()?.unwrap();
         Ok(events.iter().filter(|event| event.kind == RTM_DELROUTE).count())
     }
-}
-
-fn sorted(rows: impl Iterator<Item = String>) -> Vec<String> {
-    let mut rows: Vec<String> = rows.collect();
-    rows.sort();
-    rows
 }
 
 /// `NODE STATE` for each row.
@@ -218,32 +183,4 @@ pub(crate) fn tells(status: &Value, part: &str) -> bool {
 /// Whether a status says that etcd is away, and since when.
 pub(crate) fn is_away(status: &Value) -> bool {
     !text(&status["sourceError"]).is_empty() && text(&status["sourceErrorSince"]).ends_with('Z')
-}
-
-pub(crate) fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-impl Daemon {
-    /// Ends it without a chance to do anything.
-    pub(crate) fn kill(self) {
-        drop(self);
-    }
-
-    /// Whether it has not ended.
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
-    /// Waits until it ends by itself.
-    pub(crate) fn wait(mut self) -> ExitStatus {
-        self.child.wait().unwrap()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

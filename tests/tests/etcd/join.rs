@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use cbr0_tests::Outcome;
+use cbr0_tests::daemon::{Daemon, text};
 
-use crate::fixture::{Daemon, Lab, range_of, tells, text};
+use crate::fixture::{Lab, range_of, tells};
 
 const NODES: usize = 50;
 
@@ -107,7 +108,7 @@ fn p15_another_machine_with_a_living_nodes_address_does_not_start() -> Outcome {
     let _first = lab.start(1)?;
     lab.wait_for_rows(1, &["node1 own"])?;
     let second = lab.start_with(2, &["--node-address", "10.100.0.2"])?;
-    assert!(!second.wait().success());
+    assert!(!second.wait()?.success());
     let log = lab.log(2);
     assert!(log.contains("node1 (10.100.0.2") && log.contains("forget node1"), "{log}");
     Ok(())

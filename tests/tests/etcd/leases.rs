@@ -2,9 +2,10 @@
 
 use std::thread::sleep;
 
+use cbr0_tests::daemon::text;
 use cbr0_tests::{LabError, Outcome};
 
-use crate::fixture::{Lab, SHORT, range_of, tells, text};
+use crate::fixture::{Lab, SHORT, range_of, tells};
 
 #[test]
 fn a_node_that_was_away_has_its_subnet_again_and_was_held_meanwhile() -> Outcome {

@@ -4,11 +4,12 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use cbr0_tests::Outcome;
+use cbr0_tests::daemon::{Daemon, text};
 use kernel::route::{Route, add, delete};
 use nix::libc;
 use serde_json::Value;
 
-use crate::fixture::{Daemon, Lab, ROUTER, is_away, tells, text};
+use crate::fixture::{Lab, ROUTER, is_away, tells};
 
 /// Time-outs of which an outage in a test can be several; all are a second at most.
 const HASTY: [&str; 6] = ["--etcd-timeout", "500ms", "--etcd-ping", "1s", "--etcd-retry", "500ms"];

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use cbr0_tests::daemon::text;
 use cbr0_tests::require::{self, Part};
 use cbr0_tests::{Outcome, Result, process};
 
-use crate::fixture::{Lab, ROUTER, tells, text};
+use crate::fixture::{Lab, ROUTER, tells};
 
 /// Makes, in a folder, the CAs `ca` and `other`, and a certificate of `ca` for etcd and its clients.
 const CERTIFICATES: &str = r#"

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use cbr0_tests::daemon::{Daemon, text};
 use cbr0_tests::kube::PORT;
 use cbr0_tests::{LabError, Result, bins};
 use serde_json::{Value, json};
 
-use crate::fixture::{Daemon, Lab, SERVER, text};
+use crate::fixture::{Lab, SERVER};
 
 pub(crate) const MANIFEST: &str = include_str!("../../../deploy/cbr0.yaml");
 /// The ranges that it has for Pods and Services, until somebody sets others.

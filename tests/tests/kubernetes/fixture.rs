@@ -1,20 +1,17 @@
 //! A cluster with an API server on its router, and its daemons.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
-use cbr0_tests::folder::FolderEvents;
+use cbr0_tests::daemon::{self, Daemon, PATIENCE, sorted, text};
 use cbr0_tests::kube::{ApiServer, PORT, Programs};
 use cbr0_tests::node::Node;
 use cbr0_tests::require::{self, Part};
 use cbr0_tests::topology::{Topology, node_addresses, node_name, pod_ranges};
 use cbr0_tests::{LabError, Result, bins, process, wait};
 use kernel::netlink::{Protocol, Socket};
-use kernel::route::TABLE_MAIN;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 /// Where the API server is.
@@ -23,21 +20,12 @@ pub(crate) const SERVER: &str = "10.100.0.1";
 pub(crate) const TOKENS: [&str; 2] = ["syncer", "successor"];
 pub(crate) const STRANGER: &str = "stranger";
 pub(crate) const NODES: &str = "/api/v1/nodes";
-const PROTOCOL: u8 = 214;
 const RTNLGRP_IPV4_ROUTE: u32 = 7;
 const RTNLGRP_IPV6_ROUTE: u32 = 11;
 const RTM_DELROUTE: u16 = 25;
-/// How long something that must happen may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
 pub(crate) struct Lab {
     pub(crate) topology: Topology,
     pub(crate) server: ApiServer,
-}
-
-/// A daemon; it ends with this value.
-pub(crate) struct Daemon {
-    child: Child,
 }
 
 impl Lab {
@@ -163,23 +151,12 @@ impl Lab {
         words.iter().chain(&more).map(|&word| word.to_owned()).collect()
     }
 
-    pub(crate) fn spawn(&self, number: usize, mut command: Command) -> Result<Daemon> {
-        let log = File::create(self.node(number).folder().join("log")).unwrap();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let child = self.node(number).netns().run(|| command.spawn())?.unwrap();
-        Ok(Daemon { child })
+    pub(crate) fn spawn(&self, number: usize, command: Command) -> Result<Daemon> {
+        Daemon::spawn(self.node(number), command)
     }
 
     pub(crate) fn log(&self, number: usize) -> String {
-        fs::read_to_string(self.node(number).folder().join("log")).unwrap_or_default()
-    }
-
-    fn status(&self, number: usize) -> Result<Value> {
-        let node = self.node(number);
-        let mut command = Command::new(bins::route_syncer()?);
-        command.args(["status", "--json", "--run-dir"]).arg(node.folder());
-        let done = node.netns().run(|| process::run(command, b"", PATIENCE))??;
-        Ok(serde_json::from_str(&done.stdout).unwrap_or(Value::Null))
+        daemon::log(self.node(number))
     }
 
     /// Waits until the status of a node is as it should be, and returns it.
@@ -189,13 +166,7 @@ impl Lab {
         what: &str,
         is_so: impl Fn(&Value) -> bool,
     ) -> Result<Value> {
-        // The status is renamed into its place, the log written to.
-        let changes = FolderEvents::open(self.node(number).folder())?;
-        let as_it_should_be = || Ok(Some(self.status(number)?).filter(&is_so));
-        changes.wait(PATIENCE, as_it_should_be)?.ok_or_else(|| {
-            let (status, log) = (self.status(number).unwrap_or_default(), self.log(number));
-            LabError::Wrong(format!("node {number}, no {what} in:\n{status:#}\nlog:\n{log}"))
-        })
+        daemon::wait(self.node(number), what, is_so)
     }
 
     /// Waits until the table of node 1 is this and the source well: `NODE STATE` for each row of
@@ -214,13 +185,7 @@ impl Lab {
 
     /// Our routes on node 1, as `destination via gateway`, sorted.
     pub(crate) fn routes(&self) -> Result<Vec<String>> {
-        let all = self.node(1).rtnl()?.routes(TABLE_MAIN)?;
-        let ours = all.iter().filter(|route| route.protocol == PROTOCOL);
-        // Those that make ranges unreachable have none.
-        let show = |route: &kernel::route::Route| {
-            Some(format!("{} via {}", route.destination, route.gateway?))
-        };
-        Ok(sorted(ours.filter_map(show)))
+        daemon::routes(self.node(1))
     }
 
     /// Waits until our routes on node 1 are these, in any order.
@@ -271,29 +236,6 @@ impl RouteEvents {
     }
 }
 
-impl Daemon {
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn sorted(rows: impl Iterator<Item = String>) -> Vec<String> {
-    let mut rows: Vec<String> = rows.collect();
-    rows.sort();
-    rows
-}
-
 /// `NODE STATE` for each row of IPv4.
 pub(crate) fn states(status: &Value) -> Vec<String> {
     let rows = status["routes"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -305,8 +247,4 @@ pub(crate) fn states(status: &Value) -> Vec<String> {
 pub(crate) fn notes(status: &Value, part: &str) -> bool {
     let notes = status["notes"].as_array().map(Vec::as_slice).unwrap_or_default();
     notes.iter().any(|note| text(note).contains(part))
-}
-
-pub(crate) fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }

@@ -72,13 +72,13 @@ fn p23_after_410_gone_the_nodes_are_listed_anew() -> Outcome {
     let Some(mut lab) = Lab::new(3)? else { return Ok(()) };
     let daemon = lab.start(1)?;
     lab.wait_for_rows(&WELL)?;
-    daemon.signal(Signal::SIGSTOP);
+    daemon.signal(Signal::SIGSTOP)?;
     change_unheard(&mut lab, |lab| {
         lab.delete(3)?;
         lab.add(4)
     })?;
     let mut events = lab.listen()?;
-    daemon.signal(Signal::SIGCONT);
+    daemon.signal(Signal::SIGCONT)?;
     let status = lab.wait_for_rows(&["node1 own", "node2 ok", "node4 ok"])?;
     assert!(notes(&status, "no longer knows what changed"), "{status:#}");
     // Of each family: one route less, and one more.
@@ -91,10 +91,10 @@ fn p23_a_large_shrink_after_a_gap_is_held() -> Outcome {
     let Some(mut lab) = Lab::new(6)? else { return Ok(()) };
     let daemon = lab.start(1)?;
     lab.wait_for_rows(&["node1 own", "node2 ok", "node3 ok", "node4 ok", "node5 ok", "node6 ok"])?;
-    daemon.signal(Signal::SIGSTOP);
+    daemon.signal(Signal::SIGSTOP)?;
     change_unheard(&mut lab, |lab| (3..=6).try_for_each(|number| lab.delete(number)))?;
     let mut events = lab.listen()?;
-    daemon.signal(Signal::SIGCONT);
+    daemon.signal(Signal::SIGCONT)?;
     let held = ["node3 held", "node4 held", "node5 held", "node6 held"];
     lab.wait_for_rows(&[&["node1 own", "node2 ok"], held.as_slice()].concat())?;
     assert_eq!(events.counts()?, (0, 0));

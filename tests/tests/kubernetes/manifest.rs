@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use cbr0_tests::daemon::{PATIENCE, text};
 use cbr0_tests::folder::FolderEvents;
 use cbr0_tests::topology::node_addresses;
 use cbr0_tests::{Outcome, Result};
@@ -12,7 +13,7 @@ use kernel::sysctl;
 use serde_json::{Value, json};
 
 use crate::applied::{Applied, MANIFEST, path_of};
-use crate::fixture::{Lab, PATIENCE, states, text};
+use crate::fixture::{Lab, states};
 
 const TWO: [&str; 2] = ["node1 own", "node2 ok"];
 const THREE: [&str; 3] = ["node1 own", "node2 ok", "node3 ok"];

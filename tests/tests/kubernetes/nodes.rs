@@ -46,10 +46,10 @@ fn p21_a_node_made_anew_with_another_range_takes_its_old_routes_along() -> Outco
     };
     has("10.0.7.0/24")?;
     // As one change, with a new UID: the daemon has heard of none of it when it looks.
-    daemon.signal(Signal::SIGSTOP);
+    daemon.signal(Signal::SIGSTOP)?;
     lab.delete(2)?;
     lab.create("node2", &["10.0.8.0/24"], &["10.100.0.3"])?;
-    daemon.signal(Signal::SIGCONT);
+    daemon.signal(Signal::SIGCONT)?;
     has("10.0.8.0/24")?;
     // Nor when it was not there.
     drop(daemon);

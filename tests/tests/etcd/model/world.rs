@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use cbr0_tests::daemon::{Daemon, PATIENCE};
 use cbr0_tests::topology::{UPLINK, node_addresses};
 use cbr0_tests::{LabError, Result, wait};
 use ipnetwork::IpNetwork;
@@ -13,7 +14,7 @@ use serde_json::json;
 
 use super::reference::{Lease, Model, Table, To, addresses, ranges, stranger};
 use super::step::{Edit, ODD, Write};
-use crate::fixture::{Daemon, Lab, PATIENCE, PREFIX, ROUTER, is_away, tells};
+use crate::fixture::{Lab, PREFIX, ROUTER, is_away, tells};
 
 /// Time-outs of which an outage can be several.
 const HASTY: [&str; 3] = ["--etcd-timeout=500ms", "--etcd-ping=500ms", "--etcd-retry=500ms"];
