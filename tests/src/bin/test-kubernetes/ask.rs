@@ -110,6 +110,14 @@ impl Lab {
         answers(&lines.context(|| format!("call {to} from outside"))?.join("\n"))
     }
 
+    /// The Pod of cbr0 on a node.
+    pub(crate) fn cbr0_on(&self, node: &str) -> Result<String> {
+        let on = format!("--field-selector=spec.nodeName={node}");
+        let own = ["--namespace=kube-system", "--selector=app.kubernetes.io/name=cbr0", &on];
+        let name = "--output=jsonpath={.items[0].metadata.name}";
+        self.kubectl_anywhere(&[&["get", "pod", name], &own[..]].concat())
+    }
+
     /// The address of a Service.
     pub(crate) fn cluster_address(&self, service: &str) -> Result<String> {
         self.kubectl(&["get", "service", service, "--output=jsonpath={.spec.clusterIP}"])

@@ -3,6 +3,7 @@
 mod dns;
 mod entries;
 mod network;
+mod proxies;
 mod services;
 mod told;
 
@@ -14,13 +15,14 @@ use crate::lab::Lab;
 type Scenario = (u8, fn(&mut Lab) -> Result<()>);
 
 /// In the order of running: the first one gives the cluster its network.
-const ALL: [Scenario; 6] = [
+const ALL: [Scenario; 7] = [
     (1, network::run),
     (2, services::run),
     (3, entries::run),
     (4, dns::endpoints),
     (5, dns::names),
     (6, told::run),
+    (7, proxies::run),
 ];
 
 /// Runs those that are asked for; none is all.

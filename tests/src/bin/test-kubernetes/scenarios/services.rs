@@ -76,12 +76,17 @@ fn hairpin(lab: &mut Lab) -> Result<()> {
         lab.kubectl(&["label", "pod", &pod, &format!("alone={node}")])?;
         let own = service(&pod, "client", "").replace("app: \"client\"", &format!("alone: {node}"));
         lab.apply(&own)?;
-        let to = format!("{}:80", lab.cluster_address(&pod)?);
-        waiting::until(&format!("{pod} reaches itself"), || {
-            let answers = lab.call(&pod, &to, 10)?;
-            let right = answers.iter().all(|answer| answer.name == pod);
-            if right { Ok(()) } else { Err(LabError::Wrong(format!("{answers:?}"))) }
-        })?;
+        reaches_itself(lab, &pod, &pod)?;
     }
     Ok(())
+}
+
+/// Until all calls of a Pod to a Service come back to it.
+pub(crate) fn reaches_itself(lab: &Lab, pod: &str, service: &str) -> Result<()> {
+    let to = format!("{}:80", lab.cluster_address(service)?);
+    waiting::until(&format!("{pod} reaches itself"), || {
+        let answers = lab.call(pod, &to, 10)?;
+        let right = answers.iter().all(|answer| answer.name == pod);
+        if right { Ok(()) } else { Err(LabError::Wrong(format!("{answers:?}"))) }
+    })
 }
