@@ -60,12 +60,16 @@ pub fn render(facts: &Facts, synced: &Path) -> Result<String, serde_json::Error>
     let bridge = &mut list["plugins"][0];
     bridge["mtu"] = json!(facts.mtu);
     bridge["syncStatus"] = serde_json::to_value(synced)?;
-    bridge["ipam"]["ranges"] = range_sets(facts);
+    let sets = range_sets(facts);
+    // A node that comes back with another range: the bridge's old address gives way to the new one's.
+    // Of two ranges of one family each would push out the other's.
+    bridge["forceAddress"] = json!(sets.iter().all(|set| set.len() == 1));
+    bridge["ipam"]["ranges"] = json!(sets);
     Ok(format!("{list:#}\n"))
 }
 
 /// A Pod gets one address of each set: one set a family, with all of its ranges.
-fn range_sets(facts: &Facts) -> Value {
+fn range_sets(facts: &Facts) -> Vec<Vec<Value>> {
     let family = |v4: bool| {
         let ranges = facts.ranges.iter().filter(move |range| range.is_ipv4() == v4);
         ranges.map(|range| json!({"subnet": range.to_string()})).collect::<Vec<_>>()
@@ -133,7 +137,9 @@ mod tests {
         let template: Value = serde_json::from_str(TEMPLATE).unwrap();
         bridge["ipam"] = template["plugins"][0]["ipam"].clone();
         bridge["syncStatus"] = template["plugins"][0]["syncStatus"].clone();
-        bridge.as_object_mut().unwrap().remove("mtu");
+        for own in ["mtu", "forceAddress"] {
+            bridge.as_object_mut().unwrap().remove(own);
+        }
         list.as_object_mut().unwrap().remove("writtenBy");
         assert_eq!(list, template);
     }
@@ -149,6 +155,13 @@ mod tests {
             ranges(rendered(&["10.0.7.0/24", "10.0.9.0/24"])),
             json!([[{"subnet": "10.0.7.0/24"}, {"subnet": "10.0.9.0/24"}]])
         );
+    }
+
+    #[test]
+    fn an_old_address_of_the_bridge_gives_way_where_ranges_do_not_take_turns() {
+        let gives_way = |ranges: &[&str]| rendered(ranges)["plugins"][0]["forceAddress"].clone();
+        assert_eq!(gives_way(&["10.0.7.0/24", "fd00:7::/64"]), true);
+        assert_eq!(gives_way(&["10.0.7.0/24", "10.0.9.0/24"]), false);
     }
 
     #[test]
