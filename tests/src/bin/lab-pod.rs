@@ -68,14 +68,14 @@ fn get_often(from: &str, count: &str) -> io::Result<()> {
     (0..number::<u32>(count)?).try_for_each(|_| http::get(from).map(|body| println!("{body}")))
 }
 
-/// Calls for ever, and writes a line for each call that fails, and for every hundredth that does not.
+/// Calls for ever, and writes a line for each call that fails, and for every twentieth that does not.
 fn watch(from: &str) -> io::Result<()> {
     let mut answered: u64 = 0;
     loop {
         match http::get(from) {
             Ok(_) => {
                 answered += 1;
-                if answered % 100 == 1 {
+                if answered % 20 == 1 {
                     println!("answered {answered}");
                 }
             }

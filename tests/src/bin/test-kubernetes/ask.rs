@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use serde_json::Value;
 
 use crate::lab::Lab;
-use crate::node::Node;
+use crate::node::{NAMES, Node};
 use crate::programs::word;
 use crate::waiting;
 
@@ -84,6 +84,16 @@ impl Lab {
             self.kubectl(&[&words[..], &["--selector", labels]].concat())
         })
         .map(drop)
+    }
+
+    /// Waits until all nodes are Ready.
+    pub(crate) fn wait_for_nodes(&self) -> Result<()> {
+        let nodes = self.kubectl_anywhere(&["get", "nodes", "--output=name"])?;
+        if nodes.lines().count() < NAMES.len() {
+            return Err(LabError::Wrong(format!("there are only {nodes}")));
+        }
+        let wait = ["wait", "node", "--all", "--for=condition=Ready", "--timeout=60s"];
+        self.kubectl_anywhere(&wait).map(drop)
     }
 
     /// Runs a program in a Pod.

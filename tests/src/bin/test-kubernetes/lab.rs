@@ -27,6 +27,8 @@ pub(crate) struct Lab {
     pub(crate) nodes: Vec<Node>,
     pub(crate) network: Topology,
     pub(crate) table: Table,
+    /// The Pod range that a node had which left.
+    pub(crate) left: Option<String>,
     /// That of the scenario that runs.
     scenario: u8,
 }
@@ -53,7 +55,15 @@ impl Lab {
             nodes.push(node);
         }
         serve_outside(&network)?;
-        Ok(Lab { programs, control, nodes, network, table: Table::default(), scenario: 0 })
+        Ok(Lab {
+            programs,
+            control,
+            nodes,
+            network,
+            table: Table::default(),
+            left: None,
+            scenario: 0,
+        })
     }
 
     /// Begins a scenario: what is asked for is in a namespace of its own.
@@ -107,9 +117,40 @@ impl Lab {
         self.table.add(self.scenario, what, End::Skipped(why.to_owned()), Duration::ZERO);
     }
 
+    /// Starts a node's kubelet, which was stopped.
+    pub(crate) fn start_kubelet(&mut self, name: &str) -> Result<()> {
+        let programs = &self.programs;
+        self.nodes
+            .iter_mut()
+            .filter(|node| node.name == name)
+            .try_for_each(|node| node.start_kubelet(programs))
+    }
+
+    /// Takes a node's power away, and gives it back: what it had on disk is there, and nothing else.
+    pub(crate) fn reboot(&mut self, name: &str) -> Result<()> {
+        let number =
+            (1..).zip(NAMES).find(|(_, known)| *known == name).map_or(0, |(number, _)| number);
+        let (overlay, control, programs) =
+            (self.programs.path("containerd"), &self.control, &self.programs);
+        let Some(node) = self.nodes.iter_mut().find(|node| node.name == name) else {
+            return Ok(());
+        };
+        let disk = node.halt()?;
+        topology::detach(&self.network.switch, name)?;
+        let machine = Machine::start(&overlay)?;
+        topology::attach_node(&self.network.switch, &machine.node(name)?, number)?;
+        node.boot(machine, &disk, programs, control)
+    }
+
     /// The node of this name.
     pub(crate) fn node(&self, name: &str) -> Result<&Node> {
         let node = self.nodes.iter().find(|node| node.name == name);
+        node.ok_or_else(|| LabError::Wrong(format!("there is no node {name:?}")))
+    }
+
+    /// As [`Lab::node`], to change it.
+    pub(crate) fn node_mut(&mut self, name: &str) -> Result<&mut Node> {
+        let node = self.nodes.iter_mut().find(|node| node.name == name);
         node.ok_or_else(|| LabError::Wrong(format!("there is no node {name:?}")))
     }
 }

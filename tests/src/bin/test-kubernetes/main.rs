@@ -13,6 +13,7 @@ mod programs;
 mod scenarios;
 mod table;
 mod waiting;
+mod watchers;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -58,9 +59,8 @@ fn run(cli: &Cli) -> Result<bool> {
     let mut lab = Lab::start(Programs::find()?)?;
     eprintln!("the cluster was started in {:.0} s", started.elapsed().as_secs_f64());
     say_where(&lab);
-    scenarios::run(&mut lab, &cli.scenarios);
-    println!("{}", lab.table);
-    println!("took {:.0} s", started.elapsed().as_secs_f64());
+    scenarios::run(&mut lab, &cli.scenarios, cli.keep);
+    println!("{}, in {:.0} s; {}", lab.table, started.elapsed().as_secs_f64(), versions(&lab)?);
     if cli.keep {
         eprintln!("the cluster is left running until Ctrl-C");
         while !waiting::interrupted() {
@@ -68,6 +68,15 @@ fn run(cli: &Cli) -> Result<bool> {
         }
     }
     Ok(lab.table.holds())
+}
+
+/// Of what it ran with.
+fn versions(lab: &Lab) -> Result<String> {
+    let info = ["kubeletVersion", "containerRuntimeVersion", "kernelVersion", "osImage"];
+    let info = info.map(|name| format!("{{.status.nodeInfo.{name}}}"));
+    let [kubelet, runtime, kernel, system] = info;
+    let words = format!("Kubernetes {kubelet}, {runtime}, Linux {kernel}, {system}");
+    lab.kubectl_anywhere(&["get", "node", node::NAMES[0], &format!("--output=jsonpath={words}")])
 }
 
 /// How to look around in it.

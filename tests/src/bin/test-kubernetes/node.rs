@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use cbr0_tests::Result;
+use cbr0_tests::error::Context as _;
 use cbr0_tests::machine::Machine;
+use tempfile::NamedTempFile;
 
 use crate::control::{Control, POD_RANGE};
 use crate::daemon::Daemon;
@@ -14,6 +16,10 @@ use crate::programs::{Programs, word};
 pub(crate) const NAMES: [&str; 3] = ["node1", "node2", "node3"];
 /// What a node of kind's has of plugins.
 const KINDS: [&str; 4] = ["host-local", "loopback", "portmap", "ptp"];
+
+/// What a node has on its disk, of all that changes.
+const DISK: [&str; 6] =
+    ["etc/cni", "opt/cni", "var/lib/cbr0", "var/lib/cni", "var/lib/containerd", "var/lib/kubelet"];
 
 /// A node, running.
 pub(crate) struct Node {
@@ -34,9 +40,8 @@ impl Node {
 
     /// Puts to the machine what its programs read, and starts them.
     pub(crate) fn start(&mut self, programs: &Programs, control: &Control) -> Result<()> {
-        self.machine.run(&["sh", "-c", include_str!("prepare.sh")])?;
         self.machine.install(&programs.path("reference"), &KINDS)?;
-        self.configure(control)?;
+        self.prepare(control)?;
         self.start_containerd()?;
         self.import(&programs.path("containerd").join("image.tar"))?;
         self.import(&programs.image)?;
@@ -44,7 +49,8 @@ impl Node {
         self.start_proxy(programs, "iptables")
     }
 
-    fn configure(&self, control: &Control) -> Result<()> {
+    fn prepare(&self, control: &Control) -> Result<()> {
+        self.machine.run(&["sh", "-c", include_str!("prepare.sh")])?;
         let write = |file: &str, content: &str| self.machine.write(file, content);
         write("/etc/containerd/config.toml", include_str!("manifests/containerd.toml"))?;
         write("/etc/kubernetes/kubelet.yaml", include_str!("manifests/kubelet.yaml"))?;
@@ -74,7 +80,7 @@ impl Node {
         Ok(())
     }
 
-    fn start_kubelet(&mut self, programs: &Programs) -> Result<()> {
+    pub(crate) fn start_kubelet(&mut self, programs: &Programs) -> Result<()> {
         let kubelet = programs.word("kubelet");
         let name = format!("--hostname-override={}", self.name);
         let address = format!("--node-ip={}", self.address);
@@ -88,6 +94,40 @@ impl Node {
         ];
         self.kubelet = Some(Daemon::serve(&self.machine, "kubelet", &words)?);
         Ok(())
+    }
+
+    /// Ends the kubelet alone.
+    pub(crate) fn stop_kubelet(&mut self) -> Result<()> {
+        self.kubelet.take().map_or(Ok(()), |running| running.stop(&self.machine, "TERM"))
+    }
+
+    /// Kills all that runs, at once, and returns what is on the disk.
+    pub(crate) fn halt(&mut self) -> Result<NamedTempFile> {
+        let disk = NamedTempFile::new().context(|| "make a temporary file".to_owned())?;
+        // But for the first process, which has the machine, and the one that does it.
+        self.machine.run(&["sh", "-c", "kill -KILL -1"])?;
+        let ended = [self.containerd.take(), self.kubelet.take(), self.proxy.take()];
+        ended.into_iter().flatten().try_for_each(Daemon::reap)?;
+        let tar = ["tar", "--create", "--xattrs", "--one-file-system", "--directory=/", "--file"];
+        self.machine.run(&[&tar[..], &[&word(disk.path())], &DISK].concat())?;
+        Ok(disk)
+    }
+
+    /// Starts on a machine of which nothing runs yet, with what is on the disk.
+    pub(crate) fn boot(
+        &mut self,
+        machine: Machine,
+        disk: &NamedTempFile,
+        programs: &Programs,
+        control: &Control,
+    ) -> Result<()> {
+        self.machine = machine;
+        let tar = ["tar", "--extract", "--xattrs", "--directory=/", "--file"];
+        self.machine.run(&[&tar[..], &[&word(disk.path())]].concat())?;
+        self.prepare(control)?;
+        self.start_containerd()?;
+        self.start_kubelet(programs)?;
+        self.start_proxy(programs, "iptables")
     }
 
     /// Starts kube-proxy in a mode, in place of one that runs.
