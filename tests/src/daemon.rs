@@ -4,6 +4,8 @@
 
 use std::fs::{self, File};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use kernel::route::{Route, TABLE_MAIN};
@@ -53,9 +55,20 @@ impl Daemon {
     /// Waits until it ends by itself.
     ///
     /// # Errors
-    /// It is no child of this process any more.
+    /// It has not ended within [`PATIENCE`]; it is killed then.
     pub fn wait(mut self) -> Result<ExitStatus> {
-        self.child.wait().context(|| "wait for route-syncer".to_owned())
+        let process = Pid::from_raw(self.child.id().cast_signed());
+        let (sender, ended) = mpsc::channel();
+        // The receiver is gone only after the deadline.
+        thread::spawn(move || drop(sender.send(self.child.wait())));
+        match ended.recv_timeout(PATIENCE) {
+            Ok(status) => status.context(|| "wait for route-syncer".to_owned()),
+            Err(_) => {
+                kill(process, Signal::SIGKILL).context(|| "kill route-syncer".to_owned())?;
+                let what = "the end of route-syncer".to_owned();
+                Err(LabError::Timeout { what, deadline: PATIENCE })
+            }
+        }
     }
 
     /// Its process.

@@ -4,6 +4,12 @@
 //! Every node is a machine of its own ([`cbr0_tests::machine`]), with a real containerd, kubelet and
 //! kube-proxy; etcd, the API server, the controller manager and the scheduler are on a fourth one.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the table is what it is for, and how far it is"
+)]
+
 mod ask;
 mod control;
 mod daemon;

@@ -36,13 +36,13 @@ fn start(lab: &mut Lab) -> Result<()> {
     let local = service("local", "web", more).replace(ports, &on_port(LOCAL_PORT));
     let balanced = service("balanced", "web", "type: LoadBalancer");
     let web = Lab::pod("web", "web", NAMES[0]);
-    let mapped = with_host_port(Lab::pod("mapped", "mapped", NAMES[0]), HOST_PORT);
+    let mapped = with_host_port(&Lab::pod("mapped", "mapped", NAMES[0]), HOST_PORT);
     let client = Lab::pod("client", "client", NAMES[1]);
     lab.apply(&format!("{all}{local}{balanced}{web}{mapped}{client}"))?;
     ["app=web", "app=mapped", "app=client"].iter().try_for_each(|pods| lab.wait_for_pods(pods))
 }
 
-fn with_host_port(pod: String, port: u16) -> String {
+fn with_host_port(pod: &str, port: u16) -> String {
     let ports = format!("    ports: [{{containerPort: 80, hostPort: {port}}}]\n    volumeMounts");
     pod.replace("    volumeMounts", &ports)
 }
@@ -112,7 +112,7 @@ fn lead_to(lab: &Lab, address: &str, node: IpAddr) -> Result<()> {
 /// What an Ingress controller does, a small program of ours does here: it is about the way to it, and
 /// from it.
 fn ingress(lab: &mut Lab) -> Result<()> {
-    let pod = with_host_port(Lab::pod("ingress", "ingress", NAMES[2]), 80);
+    let pod = with_host_port(&Lab::pod("ingress", "ingress", NAMES[2]), 80);
     let forward = format!("forward 80 {}:80", lab.cluster_address("all")?);
     lab.apply(&pod.replace("serve 80", &forward))?;
     lab.wait_for_pods("app=ingress")?;
