@@ -34,15 +34,10 @@ impl Daemon {
     }
 
     /// Ends it with a signal, and waits until it has ended.
-    pub(crate) fn stop(self, machine: &Machine, signal: &str) -> Result<()> {
+    pub(crate) fn stop(mut self, machine: &Machine, signal: &str) -> Result<()> {
         // It may have ended by itself.
         let kill = format!("kill -{signal} $(cat /run/{}.pid) || true", self.name);
         machine.run(&["sh", "-c", &kill])?;
-        self.reap()
-    }
-
-    /// Waits until it has ended, of which somebody else sees to it.
-    pub(crate) fn reap(mut self) -> Result<()> {
         self.child.wait().context(|| format!("wait for {}", self.name)).map(drop)
     }
 }

@@ -101,13 +101,12 @@ impl Node {
         self.kubelet.take().map_or(Ok(()), |running| running.stop(&self.machine, "TERM"))
     }
 
-    /// Kills all that runs, at once, and returns what is on the disk.
+    /// Kills what writes to the disk, and returns what is on it. Pods die with the machine.
     pub(crate) fn halt(&mut self) -> Result<NamedTempFile> {
         let disk = NamedTempFile::new().context(|| "make a temporary file".to_owned())?;
-        // But for the first process, which has the machine, and the one that does it.
-        self.machine.run(&["sh", "-c", "kill -KILL -1"])?;
-        let ended = [self.containerd.take(), self.kubelet.take(), self.proxy.take()];
-        ended.into_iter().flatten().try_for_each(Daemon::reap)?;
+        for running in [self.kubelet.take(), self.containerd.take(), self.proxy.take()] {
+            running.map_or(Ok(()), |running| running.stop(&self.machine, "KILL"))?;
+        }
         let tar = ["tar", "--create", "--xattrs", "--one-file-system", "--directory=/", "--file"];
         self.machine.run(&[&tar[..], &[&word(disk.path())], &DISK].concat())?;
         Ok(disk)

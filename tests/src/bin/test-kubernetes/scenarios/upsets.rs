@@ -9,7 +9,7 @@ use crate::lab::Lab;
 use crate::node::NAMES;
 use crate::scenarios::{comeback, full};
 use crate::waiting;
-use crate::watchers::{nothing_lost, state, undisturbed, watcher};
+use crate::watchers::{nothing_lost, undisturbed, watcher};
 
 /// Three times the longest that anybody waits for the API server: a watch of a minute, and its grace.
 const AWAY: Duration = Duration::from_secs(3 * 65);
@@ -126,8 +126,6 @@ fn routes(lab: &Lab) -> Result<Vec<String>> {
 }
 
 fn no_leaks(lab: &mut Lab) -> Result<()> {
-    // These Pods' nodes went away and came back, or not: all of them are still there.
-    state(lab, ALL)?;
     lab.nodes.iter().try_for_each(|node| {
         waiting::until(&format!("{} holds its Pods' addresses alone", node.name), || {
             full::holds_pods_alone(lab, &node.name)
