@@ -4,7 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "who asks reads its output")]
 
 use std::env;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::thread;
@@ -32,7 +32,8 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("lab-pod: {error}");
+            // Nobody may be there to read it.
+            let _ = writeln!(io::stderr(), "lab-pod: {error}");
             ExitCode::FAILURE
         }
     }
@@ -65,9 +66,13 @@ fn splice(caller: &TcpStream, server: &TcpStream) -> io::Result<()> {
     caller.shutdown(Shutdown::Both)
 }
 
+fn tell(line: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{line}")
+}
+
 /// Each over a connection of its own, and each answer on a line of its own.
 fn get_often(from: &str, count: &str) -> io::Result<()> {
-    (0..number::<u32>(count)?).try_for_each(|_| http::get(from).map(|body| println!("{body}")))
+    (0..number::<u32>(count)?).try_for_each(|_| tell(&http::get(from)?))
 }
 
 /// Calls for ever, and writes a line for each call that fails, and for every twentieth that does not.
@@ -78,10 +83,10 @@ fn watch(from: &str) -> io::Result<()> {
             Ok(_) => {
                 answered += 1;
                 if answered % 20 == 1 {
-                    println!("answered {answered}");
+                    tell(&format!("answered {answered}"))?;
                 }
             }
-            Err(error) => println!("lost after {answered}: {error}"),
+            Err(error) => tell(&format!("lost after {answered}: {error}"))?,
         }
         thread::sleep(PAUSE);
     }
@@ -92,6 +97,5 @@ fn resolve(name: &str) -> io::Result<()> {
     let mut addresses: Vec<String> = addresses.map(|found| found.ip().to_string()).collect();
     addresses.sort();
     addresses.dedup();
-    addresses.iter().for_each(|address| println!("{address}"));
-    Ok(())
+    addresses.iter().try_for_each(|address| tell(address))
 }

@@ -106,14 +106,14 @@ impl Lab {
             Ok(_) => (End::Passed, "ok".to_owned()),
             Err(error) => (End::Failed, format!("FAILED: {error}")),
         };
-        eprintln!("{}  {what} … {word} ({:.1} s)", self.scenario, took.as_secs_f64());
+        crate::say(&format!("{}  {what} … {word} ({:.1} s)", self.scenario, took.as_secs_f64()));
         self.table.add(self.scenario, what, end, took);
         done
     }
 
     /// Notes that something is not tried.
     pub(crate) fn skip(&mut self, what: &str, why: &str) {
-        eprintln!("{}  {what} … skipped: {why}", self.scenario);
+        crate::say(&format!("{}  {what} … skipped: {why}", self.scenario));
         self.table.add(self.scenario, what, End::Skipped(why.to_owned()), Duration::ZERO);
     }
 

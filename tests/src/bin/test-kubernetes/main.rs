@@ -21,9 +21,11 @@ mod table;
 mod waiting;
 mod watchers;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use cbr0_tests::error::Context as _;
 use cbr0_tests::require;
 use cbr0_tests::{LabError, Result};
 use clap::Parser;
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("test-kubernetes: {error}");
+            say(&format!("test-kubernetes: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -63,12 +65,14 @@ fn run(cli: &Cli) -> Result<bool> {
     waiting::catch_interrupts()?;
     let started = Instant::now();
     let mut lab = Lab::start(Programs::find()?)?;
-    eprintln!("the cluster was started in {:.0} s", started.elapsed().as_secs_f64());
+    say(&format!("the cluster was started in {:.0} s", started.elapsed().as_secs_f64()));
     say_where(&lab);
     scenarios::run(&mut lab, &cli.scenarios, cli.keep);
-    println!("{}, in {:.0} s; {}", lab.table, started.elapsed().as_secs_f64(), versions(&lab)?);
+    let table =
+        format!("{}, in {:.0} s; {}", lab.table, started.elapsed().as_secs_f64(), versions(&lab)?);
+    writeln!(io::stdout(), "{table}").context(|| "print the table".to_owned())?;
     if cli.keep {
-        eprintln!("the cluster is left running until Ctrl-C");
+        say("the cluster is left running until Ctrl-C");
         while !waiting::interrupted() {
             std::thread::sleep(std::time::Duration::from_millis(200));
         }
@@ -87,8 +91,13 @@ fn versions(lab: &Lab) -> Result<String> {
 
 /// How to look around in it.
 fn say_where(lab: &Lab) {
-    eprintln!("  control: nsenter -m -n -p -t {}", lab.control.machine.init());
+    say(&format!("  control: nsenter -m -n -p -t {}", lab.control.machine.init()));
     for node in &lab.nodes {
-        eprintln!("  {}: nsenter -m -n -p -t {}", node.name, node.machine.init());
+        say(&format!("  {}: nsenter -m -n -p -t {}", node.name, node.machine.init()));
     }
+}
+
+/// Writes a line to the standard error. Nobody may be there to read it, which is no failure.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }

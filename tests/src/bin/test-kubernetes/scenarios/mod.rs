@@ -38,13 +38,13 @@ pub(crate) fn run(lab: &mut Lab, wanted: &[u8], keep: bool) {
         // What fails is in the table, and said already.
         let began = lab.begin(number).and_then(|()| scenario(lab));
         if let Err(error) = began {
-            eprintln!("{number}  ended: {error}");
+            crate::say(&format!("{number}  ended: {error}"));
             if keep {
                 continue;
             }
         }
         if let Err(error) = lab.end() {
-            eprintln!("{number}  is not removed: {error}");
+            crate::say(&format!("{number}  is not removed: {error}"));
         }
     }
 }
