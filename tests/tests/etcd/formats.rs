@@ -3,7 +3,7 @@
 use cbr0_tests::{Outcome, require};
 use serde_json::Value;
 
-use crate::fixture::{Lab, states, tells};
+use crate::fixture::{Lab, range_of, states, tells};
 
 #[test]
 fn p16_flannels_leases_are_routed_and_ours_are_read_by_its_rules() -> Outcome {
@@ -37,7 +37,7 @@ fn p16_flannels_leases_are_routed_and_ours_are_read_by_its_rules() -> Outcome {
 
 #[test]
 fn p11_what_is_malformed_is_skipped_and_counted_and_changes_nothing_else() -> Outcome {
-    let Some(lab) = Lab::new(2)? else { return Ok(()) };
+    let Some(lab) = Lab::new(3)? else { return Ok(()) };
     let _daemons = [lab.start(1)?, lab.start(2)?];
     lab.wait_for_rows(1, &["node1 own", "node2 ok"])?;
     let mut deletions = lab.deletions(1)?;
@@ -52,10 +52,22 @@ fn p11_what_is_malformed_is_skipped_and_counted_and_changes_nothing_else() -> Ou
     ] {
         lab.put(&format!("subnets/{key}"), value)?;
     }
-    // Nearly as long as etcd takes.
-    lab.put_long("subnets/10.1.8.0-24", &"x".repeat(1 << 20))?;
+    // Nearly as long as etcd takes; a lease but for that.
+    let long = "x".repeat(1 << 20);
+    let long = format!(r#"{{"PublicIP":"10.100.0.8","BackendType":"host-gw","Long":"{long}"}}"#);
+    lab.put_long("subnets/10.1.8.0-24", &long)?;
     let status = lab.wait(1, "skipped", |status| tells(status, "5 leases are skipped"))?;
     assert_eq!(states(&status), ["node1 own", "node2 ok"]);
+    // Beside all that, others are heard of as ever.
+    let third = lab.start(3)?;
+    let status = lab.wait_for_rows(1, &["node1 own", "node2 ok", "node3 ok"])?;
+    assert!(tells(&status, "5 leases are skipped"), "{status:#}");
+    // What was a lease and is none any more says nothing of its node.
+    third.kill();
+    let range = range_of(&status, "node3").replace('/', "-");
+    lab.put(&format!("subnets/{range}"), "not JSON")?;
+    let status = lab.wait(1, "skipped", |status| tells(status, "6 leases are skipped"))?;
+    assert_eq!(states(&status), ["node1 own", "node2 ok", "node3 held"]);
     assert_eq!(deletions.count()?, 0);
     Ok(())
 }

@@ -7,6 +7,10 @@ use cbr0_tests::{LabError, Outcome};
 
 use crate::fixture::{Lab, SHORT, range_of, tells};
 
+/// One subnet for all who have none.
+const ELSEWHERE: &str =
+    r#"{"Network": "10.0.0.0/14", "SubnetMin": "10.3.7.0", "SubnetMax": "10.3.7.0"}"#;
+
 #[test]
 fn a_node_that_was_away_has_its_subnet_again_and_was_held_meanwhile() -> Outcome {
     let Some(lab) = Lab::new(2)? else { return Ok(()) };
@@ -102,6 +106,9 @@ fn p14_a_lease_that_was_revoked_is_taken_again() -> Outcome {
     let mut deletions = lab.deletions(1)?;
     let key = format!("subnets/{}", range.replace('/', "-"));
     let lease = lab.key(&key)?["lease"].as_u64().unwrap();
+    // Whoever looks for any subnet finds another one from now on.
+    lab.put("config", ELSEWHERE)?;
+    assert_ne!(range, "10.3.7.0/24");
     lab.etcd.ctl(&["lease", "revoke", &format!("{lease:x}")])?;
     lab.wait(2, "a second taking", |_| lab.log(2).matches("took the subnet").count() == 2)?;
     assert_ne!(lab.key(&key)?["lease"].as_u64().unwrap(), lease);

@@ -1,5 +1,6 @@
 //! What can happen to etcd: no route to a living node is lost by it, and status tells.
 
+use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -9,12 +10,14 @@ use kernel::route::{Route, add, delete};
 use nix::libc;
 use serde_json::Value;
 
-use crate::fixture::{Lab, ROUTER, is_away, tells};
+use crate::fixture::{Lab, PREFIX, ROUTER, is_away, range_of, states, tells};
 
 /// Time-outs of which an outage in a test can be several; all are a second at most.
 const HASTY: [&str; 6] = ["--etcd-timeout", "500ms", "--etcd-ping", "1s", "--etcd-retry", "500ms"];
 /// Three times the longest of them. It is no wait for anything: it is what the outage lasts, at least.
 const OUTAGE: Duration = Duration::from_secs(3);
+
+const NETWORK: &str = r#"{"Network": "10.0.0.0/14"}"#;
 
 const WELL: [&str; 3] = ["node1 own", "node2 ok", "node3 ok"];
 
@@ -25,8 +28,19 @@ fn three(lab: &Lab) -> Result<[Daemon; 3], cbr0_tests::LabError> {
     Ok(daemons)
 }
 
-fn is_back(status: &Value) -> bool {
-    status["sourceError"].is_null() && text(&status["notes"][0]).contains("read anew")
+/// Waits until node 1 has read etcd anew, and hears of what is written to it from then on, such as
+/// that there is one node more.
+fn wait_until_back(lab: &Lab, newcomer: u8) -> Result<(), cbr0_tests::LabError> {
+    let is_read = |status: &Value| {
+        status["sourceError"].is_null() && text(&status["notes"][0]).contains("read anew")
+    };
+    lab.wait(1, "etcd back", is_read)?;
+    lab.put(
+        &format!("subnets/10.1.{newcomer}.0-24"),
+        &format!(r#"{{"PublicIP":"10.100.0.{newcomer}","BackendType":"host-gw"}}"#),
+    )?;
+    let row = format!("10.100.0.{newcomer} ok");
+    lab.wait(1, &row, |status| states(status).contains(&row)).map(drop)
 }
 
 #[test]
@@ -39,8 +53,7 @@ fn p10_stopped_for_long_restarted_and_compacted() -> Outcome {
     lab.wait(1, "etcd away", is_away)?;
     sleep(OUTAGE);
     lab.etcd.run()?;
-    lab.wait(1, "etcd back", is_back)?;
-    lab.wait_for_rows(1, &WELL)?;
+    wait_until_back(&lab, 51)?;
     // Compacted past what the daemons have seen: they cannot go on from there.
     lab.etcd.stop();
     lab.wait(1, "etcd away", is_away)?;
@@ -50,8 +63,8 @@ fn p10_stopped_for_long_restarted_and_compacted() -> Outcome {
     }
     let answer: Value = serde_json::from_str(&lab.etcd.ctl(&["get", "x", "-w", "json"])?).unwrap();
     lab.etcd.ctl(&["compact", &answer["header"]["revision"].to_string()])?;
-    lab.wait(1, "etcd back", is_back)?;
-    lab.wait_for_rows(1, &WELL)?;
+    wait_until_back(&lab, 52)?;
+    lab.wait_for_rows(1, &[&WELL[..], &["10.100.0.51 ok", "10.100.0.52 ok"]].concat())?;
     assert_eq!(deletions.count()?, 0);
     Ok(())
 }
@@ -109,7 +122,7 @@ fn p10_a_boot_without_etcd_has_the_last_table() -> Outcome {
     }
     for name in ["route-syncer.json", "last-good.json", "synced.json"] {
         // The daemon may have been killed before it wrote one of them.
-        let removed = std::fs::remove_file(lab.node(1).folder().join(name));
+        let removed = fs::remove_file(lab.node(1).folder().join(name));
         assert!(removed.is_ok() || !lab.node(1).folder().join(name).exists());
     }
     let _first = lab.start(1)?;
@@ -124,12 +137,19 @@ fn silence() -> Route {
     Route { kind: libc::RTN_BLACKHOLE, ..Route::new(node) }
 }
 
+/// A lab for [`HASTY`] daemons: else etcd ends connections that are tried more often than it wants.
+fn tried_often(nodes: u8) -> Result<Option<Lab>, cbr0_tests::LabError> {
+    let often = ["--grpc-keepalive-min-time", "500ms"].map(str::to_owned).to_vec();
+    let lab = Lab::at(nodes, format!("http://{ROUTER}:2379"), often)?;
+    if let Some(lab) = &lab {
+        lab.put("config", NETWORK)?;
+    }
+    Ok(lab)
+}
+
 #[test]
 fn p10_a_node_that_is_cut_off_without_a_word_keeps_its_routes_and_catches_up() -> Outcome {
-    // Etcd ends connections that are tried more often than it wants.
-    let often = ["--grpc-keepalive-min-time", "500ms"].map(str::to_owned).to_vec();
-    let Some(lab) = Lab::at(3, format!("http://{ROUTER}:2379"), often)? else { return Ok(()) };
-    lab.put("config", r#"{"Network": "10.0.0.0/14"}"#)?;
+    let Some(lab) = tried_often(3)? else { return Ok(()) };
     let _first = lab.start_with(1, &HASTY)?;
     let _second = lab.start(2)?;
     lab.wait_for_rows(1, &["node1 own", "node2 ok"])?;
@@ -149,24 +169,83 @@ fn p10_a_node_that_is_cut_off_without_a_word_keeps_its_routes_and_catches_up() -
     Ok(())
 }
 
+/// The port of the member of etcd that the daemon of a node is connected to.
+fn asked_port(lab: &Lab, number: usize) -> Result<u16, cbr0_tests::LabError> {
+    let connections = || fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    let connections = lab.node(number).netns().run(connections)?;
+    // The columns are: number, local address, remote address, state (01 for established), …
+    let mut rows = connections.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let asked = rows.find(|row| row[3] == "01").unwrap();
+    let (_, port) = asked[2].split_once(':').unwrap();
+    Ok(u16::from_str_radix(port, 16).unwrap())
+}
+
 #[test]
 fn p10_when_a_member_dies_another_is_asked() -> Outcome {
     // Else a member can be added only when all have been well for five seconds.
     let young = vec!["--strict-reconfig-check=false".to_owned()];
     let Some(mut lab) = Lab::at(3, format!("http://{ROUTER}:2379"), young)? else { return Ok(()) };
     lab.put("config", r#"{"Network": "10.0.0.0/14"}"#)?;
-    let members = [lab.etcd.add_member(1)?, lab.etcd.add_member(2)?];
+    let mut members = [lab.etcd.add_member(1)?, lab.etcd.add_member(2)?];
     let endpoints: Vec<&str> = members.iter().map(|member| member.endpoint.as_str()).collect();
-    // The one that the daemon is connected to comes first: it is the one that dies.
     let endpoints = format!("{},{}", lab.etcd.endpoint, endpoints.join(","));
     let options: Vec<&str> = HASTY.into_iter().chain(["--etcd-endpoints", &endpoints]).collect();
     let _daemons = [lab.start_with(1, &options)?, lab.start_with(2, &options)?];
     lab.wait_for_rows(1, &["node1 own", "node2 ok"])?;
     let mut deletions = lab.deletions(1)?;
-    lab.etcd.stop();
+    let asked = format!(":{}", asked_port(&lab, 1)?);
+    let mut all = std::iter::once(&mut lab.etcd).chain(&mut members);
+    all.find(|member| member.endpoint.ends_with(&asked)).unwrap().stop();
     let _third = lab.start_with(3, &options)?;
     lab.wait_for_rows(1, &WELL)?;
     lab.wait_for_rows(2, &["node1 ok", "node2 own", "node3 ok"])?;
+    assert_eq!(deletions.count()?, 0);
+    Ok(())
+}
+
+/// Who puts an old copy of all keys into a new etcd puts back, too, that a node had left before it
+/// came again.
+#[test]
+fn p10_made_anew_with_old_keys_put_back() -> Outcome {
+    let Some(mut lab) = tried_often(2)? else { return Ok(()) };
+    let _first = lab.start_with(1, &HASTY)?;
+    let second = lab.start(2)?;
+    let known = lab.wait_for_rows(1, &["node1 own", "node2 ok"])?;
+    second.kill();
+    let range = range_of(&known, "node2");
+    lab.say(2, &["leave"])?;
+    lab.wait_for_rows(1, &["node1 own"])?;
+    let sign = format!("left/{}", range.replace('/', "-"));
+    let left = lab.etcd.ctl(&["get", "--print-value-only", &format!("{PREFIX}/{sign}")])?;
+    let second = lab.start(2)?;
+    let known = lab.wait_for_rows(1, &["node1 own", "node2 ok"])?;
+    second.kill();
+    assert_eq!(range_of(&known, "node2"), range);
+    // The old etcd is to be further on than the new one, and that one than the node's return.
+    let last = lab.etcd.revision()? + 1;
+    for _ in 0..20 {
+        lab.put("other", "x")?;
+    }
+    lab.put("subnets/junk", "x")?;
+    lab.wait(1, "the last write", |status| tells(status, "1 leases are skipped"))?;
+    let routes = lab.routes(1)?;
+    let mut deletions = lab.deletions(1)?;
+
+    let mut router = lab.topology.router.rtnl()?;
+    router.request(&add(&silence()))?;
+    lab.wait(1, "etcd away", is_away)?;
+    lab.etcd.stop();
+    fs::remove_dir_all(lab.topology.router.folder().join("etcd/data")).unwrap();
+    lab.etcd.run()?;
+    lab.put("config", NETWORK)?;
+    while lab.etcd.revision()? < last {
+        lab.put("other", "x")?;
+    }
+    lab.put(&sign, left.trim())?;
+    router.request(&delete(&silence()))?;
+    lab.wait(1, "another history", |status| tells(status, "etcd went back"))?;
+    lab.wait_for_rows(1, &["node1 own", "node2 held"])?;
+    assert_eq!(lab.routes(1)?, routes);
     assert_eq!(deletions.count()?, 0);
     Ok(())
 }
