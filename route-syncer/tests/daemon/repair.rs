@@ -7,7 +7,8 @@ use kernel::nft::{Family, Nft, Table};
 use kernel::route::{self, Route};
 use nix::libc;
 
-use crate::lab::{Node, PROTOCOL, cidr, entries, ip};
+use crate::health::{started, wait_until_idle};
+use crate::lab::{Daemon, Node, PROTOCOL, cidr, entries, ip};
 
 const STATIC: u8 = 4;
 const TWO: [&str; 2] = ["10.0.2.0/24 via 10.100.0.2", "fd00:2::/64 via fd00:100::2"];
@@ -17,10 +18,17 @@ fn foreign(node: &Node, destination: &str, gateway: &str) -> Route {
     Route { protocol: STATIC, ..Route::new(cidr(destination)).via(ip(gateway)).dev(node.uplink) }
 }
 
+/// A node with a daemon that is done with its start: amid a sync it would see without any event what
+/// is changed.
+fn idle() -> (Node, Daemon) {
+    let (node, daemon) = started(&entries(&[1, 2]));
+    wait_until_idle(&node);
+    (node, daemon)
+}
+
 #[test]
 fn p08_a_deleted_route_is_back() {
-    let mut node = Node::new(&entries(&[1, 2]));
-    let _daemon = node.start();
+    let (mut node, _daemon) = idle();
     for destination in ["10.0.2.0/24", "fd00:2::/64"] {
         let lost = node.route(destination).unwrap();
         let mut monitor = node.monitor();
@@ -32,8 +40,7 @@ fn p08_a_deleted_route_is_back() {
 
 #[test]
 fn p08_routes_lost_with_a_link_are_back_with_it() {
-    let mut node = Node::new(&entries(&[1, 2]));
-    let _daemon = node.start();
+    let (mut node, _daemon) = idle();
     node.set_link_up(false);
     node.wait_for_routes(&[]);
     // IPv6 addresses go with the link, too.
@@ -45,8 +52,7 @@ fn p08_routes_lost_with_a_link_are_back_with_it() {
 
 #[test]
 fn p08_routes_lost_with_an_address_are_back_with_it() {
-    let mut node = Node::new(&entries(&[1, 2]));
-    let _daemon = node.start();
+    let (mut node, _daemon) = idle();
     node.delete_addresses();
     node.wait_for_status(&[OWN[0], OWN[1], "10.0.2.0/24 off-link", "fd00:2::/64 off-link"]);
     // The kernel drops the IPv4 route with the last address, and keeps the IPv6 one: so do we.
@@ -57,8 +63,7 @@ fn p08_routes_lost_with_an_address_are_back_with_it() {
 
 #[test]
 fn p08_a_link_that_is_made_anew_is_found_by_its_addresses() {
-    let mut node = Node::new(&entries(&[1, 2]));
-    let _daemon = node.start();
+    let (mut node, _daemon) = idle();
     node.delete_link();
     let mac = MacAddress([2, 0, 0, 0, 0, 2]);
     node.rtnl.request(&Bridge { name: "other0", mac, mtu: None }.create()).unwrap();
@@ -97,8 +102,7 @@ fn p02_a_foreign_route_is_reported_and_never_touched() {
 
 #[test]
 fn p02_a_foreign_replace_of_a_route_of_ours_is_a_conflict() {
-    let mut node = Node::new(&entries(&[1, 2]));
-    let _daemon = node.start();
+    let (mut node, _daemon) = idle();
     let theirs = foreign(&node, "10.0.2.0/24", "10.100.0.77");
     node.rtnl.request(&route::replace(&theirs)).unwrap();
     node.wait_for_status(&[OWN[0], OWN[1], "10.0.2.0/24 conflict(proto 4)", "fd00:2::/64 ok"]);
@@ -107,8 +111,7 @@ fn p02_a_foreign_replace_of_a_route_of_ours_is_a_conflict() {
 
 #[test]
 fn a_wrong_route_with_our_protocol_is_put_right() {
-    let mut node = Node::new(&entries(&[1, 2]));
-    let _daemon = node.start();
+    let (mut node, _daemon) = idle();
     let wrong = Route { protocol: PROTOCOL, ..foreign(&node, "10.0.2.0/24", "10.100.0.77") };
     node.rtnl.request(&route::replace(&wrong)).unwrap();
     node.wait_for_routes(&TWO);
@@ -119,8 +122,7 @@ fn a_wrong_route_with_our_protocol_is_put_right() {
 
 #[test]
 fn p04_an_ipv6_route_never_has_a_second_next_hop() {
-    let mut node = Node::new(&entries(&[1, 2]));
-    let _daemon = node.start();
+    let (mut node, _daemon) = idle();
     // Without EXCL and REPLACE the kernel adds a next hop to the route that is there.
     let header = [libc::AF_INET6 as u8, 64, 0, 0, 254, STATIC, 0, 1, 0, 0, 0, 0];
     let octets = |text: &str| match ip(text) {
@@ -162,8 +164,7 @@ fn a_new_route_waits_for_its_exemption_from_masquerading() {
 
 #[test]
 fn a_lost_masquerade_table_is_back_with_the_next_sync() {
-    let mut node = Node::new(&entries(&[1, 2]));
-    let _daemon = node.start();
+    let (mut node, _daemon) = idle();
     let table = Table { family: Family::Inet, name: "cbr0_cluster" };
     let mut nft = Nft::open_in(&node.ns).unwrap();
     nft.commit(&[table.delete()]).unwrap();
@@ -175,8 +176,7 @@ fn a_lost_masquerade_table_is_back_with_the_next_sync() {
 
 #[test]
 fn p09_a_burst_that_overflows_the_events_is_caught_up_with() {
-    let mut node = Node::new(&entries(&[1, 2]));
-    let _daemon = node.start();
+    let (mut node, _daemon) = idle();
     let lost = node.route("10.0.2.0/24").unwrap();
     let noise: Vec<Route> = (0..20_000u32)
         .map(|number| {
