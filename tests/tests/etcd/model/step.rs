@@ -83,7 +83,8 @@ pub(crate) const ODD: [(&str, &str); 6] = [
 /// One interleaving. Its first steps let there be something to see.
 pub(crate) fn steps(random: &mut Rng) -> Vec<Step> {
     let mut steps: Vec<Step> = (2..=random.u8(3..=5)).map(|node| Step::Write(home(node))).collect();
-    steps.extend((0..random.usize(3..=8)).map(|_| step(random)));
+    let mut latest = 2;
+    steps.extend((0..random.usize(3..=8)).map(|_| step(random, &mut latest)));
     steps
 }
 
@@ -92,12 +93,13 @@ fn home(node: u8) -> Write {
     Write::Claim { node, subnet: node, moved: false }
 }
 
-fn step(random: &mut Rng) -> Step {
+/// `latest` is the subnet that was claimed last.
+fn step(random: &mut Rng, latest: &mut u8) -> Step {
     match random.u8(0..24) {
-        0..9 => Step::Write(write(random)),
+        0..9 => Step::Write(write(random, latest)),
         9..15 => Step::Edit(edit(random)),
         15..19 => Step::Restart {
-            writes: (0..random.usize(0..3)).map(|_| write(random)).collect(),
+            writes: (0..random.usize(0..3)).map(|_| write(random, latest)).collect(),
             edits: (0..random.usize(0..3)).map(|_| edit(random)).collect(),
         },
         19 => Step::EtcdStops,
@@ -108,12 +110,17 @@ fn step(random: &mut Rng) -> Step {
     }
 }
 
-fn write(random: &mut Rng) -> Write {
-    let subnet = random.u8(2..7);
+/// Half of the time something happens to the subnet that was claimed last: else a claim would seldom
+/// meet the evidence against it.
+fn write(random: &mut Rng, latest: &mut u8) -> Write {
+    let subnet = if random.bool() { *latest } else { random.u8(2..7) };
     let place = random.usize(0..ODD.len());
     match random.u8(0..12) {
         0..3 => home(subnet),
-        3..6 => Write::Claim { node: random.u8(2..7), subnet, moved: random.bool() },
+        3..6 => {
+            *latest = subnet;
+            Write::Claim { node: random.u8(2..6), subnet, moved: random.bool() }
+        }
         6..8 => Write::Vanish { subnet },
         8..10 => Write::Leave { subnet },
         10 => {
