@@ -1,9 +1,6 @@
 //! Interface plugins as the tests that are the same for all of them use them: a network that does
 //! all that the plugin can, and a host that has what it needs.
 
-use std::time::Duration;
-
-use kernel::events::{Events, Topic};
 use kernel::link::{self, Veth, VethPeer};
 use kernel::{MacAddress, NetNs, Rtnl, address, route};
 use serde_json::{Value, json};
@@ -14,7 +11,7 @@ use crate::plugin::Call;
 use crate::pod::Pod;
 use crate::runtime::{Attachment, Network, Runtime};
 use crate::snapshot::{Shared, Snapshot};
-use crate::{bins, require};
+use crate::{bins, require, wait};
 
 /// The host's link to the world, in every scene.
 pub const UPLINK: &str = "up0";
@@ -273,17 +270,8 @@ fn plug_in(host: &Node, wire: &NetNs) -> Result<()> {
         }
     }
     rtnl.request_all(&changes)?;
-    wait_for_address(host.netns(), uplink, "fd00:100::2")?;
-    wait_for_address(wire, index_of(&mut beyond, "far0")?, "fd00:100::3")
-}
-
-/// The kernel makes an IPv6 address its own some time after it was added.
-fn wait_for_address(netns: &NetNs, link: u32, address: &str) -> Result<()> {
-    let Ok(address) = address.parse() else { return Ok(()) };
-    let mut rtnl = Rtnl::open_in(netns)?;
-    let look = || Ok(rtnl.is_local(link, address)?.then_some(()));
-    let found = Events::open_in(netns, Topic::Ipv6Routes)?.wait(Duration::from_secs(60), look)?;
-    found.ok_or_else(|| LabError::Wrong(format!("{address} was not in use in time")))
+    wait::for_address(host.netns(), uplink, "fd00:100::2")?;
+    wait::for_address(wire, index_of(&mut beyond, "far0")?, "fd00:100::3")
 }
 
 fn index_of(rtnl: &mut Rtnl, name: &str) -> Result<u32> {

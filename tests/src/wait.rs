@@ -1,12 +1,14 @@
-//! Waiting for a descriptor, with a deadline that holds whatever comes in between.
+//! Waiting: for a descriptor, with a deadline that holds whatever comes in between, and for an address.
 
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use kernel::events::{Events, Topic};
+use kernel::{NetNs, Rtnl};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, LabError, Result};
 
 /// Waits until there is something to read; false if there is nothing at `until`.
 ///
@@ -28,13 +30,26 @@ pub fn readable(fd: &impl AsFd, until: Instant) -> Result<bool> {
     }
 }
 
+/// Waits until an IPv6 address of a link is the namespace's own, which the kernel sees to some time after
+/// it was added: a snapshot that was taken before lacks its route.
+///
+/// # Errors
+/// It is no address, or is not in use within a minute.
+pub fn for_address(netns: &NetNs, link: u32, address: &str) -> Result<()> {
+    let wrong = |why: &str| LabError::Wrong(format!("{address} {why}"));
+    let parsed = address.parse().map_err(|_| wrong("is no address"))?;
+    let mut rtnl = Rtnl::open_in(netns)?;
+    let look = || Ok(rtnl.is_local(link, parsed)?.then_some(()));
+    let found = Events::open_in(netns, Topic::Ipv6Routes)?.wait(Duration::from_secs(60), look)?;
+    found.ok_or_else(|| wrong("was not in use in time"))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::io::Write as _;
     use std::os::unix::net::UnixStream;
     use std::process::{Command, Stdio};
-    use std::time::Duration;
 
     use super::*;
 

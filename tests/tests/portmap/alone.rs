@@ -5,7 +5,7 @@ use cbr0_tests::plugin::Call;
 use cbr0_tests::pod::Pod;
 use cbr0_tests::runtime::{Attachment, Network, Runtime};
 use cbr0_tests::snapshot::{Shared, Snapshot};
-use cbr0_tests::{LabError, Result, bins};
+use cbr0_tests::{LabError, Result, bins, wait};
 use kernel::link::{self, Bridge};
 use kernel::{MacAddress, address};
 use serde_json::{Value, json};
@@ -82,6 +82,7 @@ impl Alone {
         for text in ["10.0.1.1/24", "fd00:0:0:1::1/64"] {
             rtnl.request(&address::add(bridge, text.parse().unwrap(), false))?;
         }
+        wait::for_address(host.netns(), bridge, "fd00:0:0:1::1")?;
         Ok(Alone { before: Snapshot::take(&host)?, host, pod })
     }
 
