@@ -125,19 +125,34 @@ impl Alone {
         last.map(|seen| seen.at).ok_or_else(|| late(&format!("{} routes", missing.len())))
     }
 
-    /// The moment when the deletion of all routes had been heard of and all were back.
+    /// The moment when the deletion of all routes had been heard of and all were back, for good: who
+    /// flushes goes on until none is left, and one that is back at once goes again.
     pub(crate) fn all_back(&self) -> Result<Instant> {
         let mut to_go: HashSet<_> = self.claims.iter().map(|claim| claim.range).collect();
-        let mut missing = to_go.clone();
-        let last = self.events.wait(PATIENCE, |seen: &Seen| {
-            if !seen.there {
-                to_go.remove(&seen.destination);
-            } else if !to_go.contains(&seen.destination) {
-                missing.remove(&seen.destination);
+        let mut away = HashSet::new();
+        loop {
+            let last = self.events.wait(PATIENCE, |seen: &Seen| {
+                if seen.there {
+                    away.remove(&seen.destination);
+                } else {
+                    to_go.remove(&seen.destination);
+                    away.insert(seen.destination);
+                }
+                to_go.is_empty() && away.is_empty()
+            })?;
+            let Some(last) = last else {
+                return Err(late(&format!("{} routes", to_go.len() + away.len())));
+            };
+            if self.has_all()? {
+                return Ok(last.at);
             }
-            missing.is_empty()
-        })?;
-        last.map(|seen| seen.at).ok_or_else(|| late(&format!("{} routes", missing.len())))
+        }
+    }
+
+    fn has_all(&self) -> Result<bool> {
+        let routes = self.node.rtnl()?.routes(TABLE_MAIN)?;
+        let to_claims = routes.iter().filter(|it| it.protocol == PROTOCOL && it.gateway.is_some());
+        Ok(to_claims.count() >= self.claims.len())
     }
 
     /// Waits until a route leads to this claim's range by its gateway.
